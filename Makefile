@@ -1,0 +1,59 @@
+# Everything starts from a machine with Python 3.11 or later, make, and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUBS_VENV := .venv-stubs
+PACKAGES := core server client tests benchmarks examples scripts
+
+.PHONY: help setup demo test quick check lint types imports drift stubs bench clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.ready ## Make the development environment in .venv
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) scripts/need_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,demo]'
+	@touch $@
+
+demo: setup ## Federated averaging over two sites, then a stop that means it
+	$(BIN)/python examples/federated_averaging/run.py
+
+test: setup ## Every test
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+quick: setup ## The tests that take no more than moments
+	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
+
+check: lint types imports drift test ## What CI runs
+
+lint: setup $(STUBS_VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd protos && ../$(STUBS_VENV)/bin/buf lint
+
+types: setup
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+imports: setup
+	$(BIN)/lint-imports
+
+$(STUBS_VENV)/.ready: scripts/stubs-requirements.txt
+	$(PYTHON) -m venv $(STUBS_VENV)
+	$(STUBS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+stubs: $(STUBS_VENV)/.ready ## Generate client/farspawn/v1 from protos/
+	$(STUBS_VENV)/bin/python scripts/generate_stubs.py client
+
+drift: $(STUBS_VENV)/.ready ## Are the committed stubs those of protos/?
+	$(STUBS_VENV)/bin/python scripts/generate_stubs.py --check client
+
+bench: setup ## Every figure beside its baseline, as a ratio
+	$(BIN)/python benchmarks/run_all.py
+
+clean: ## Remove what make made
+	rm -rf $(VENV) $(STUBS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
