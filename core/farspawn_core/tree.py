@@ -1,0 +1,116 @@
+"""Everything a task started: find it, signal it, end it.
+
+A task's tree is its leader, the descendants of the leader, and strays: processes whose parent has died, with all that
+they started. A stray is known by the task's cookie in its environment, or by the session or group of the leader. A
+program that clears its environment, starts a session and orphans itself before anybody looked cannot be told from a
+stranger, and is not touched.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+
+from farspawn_core import proc
+from farspawn_core.proc import Process
+
+# A tree that grows while it is being frozen is looked at again, so often at the most: what got away then is met by the
+# next strike.
+_FREEZING_ROUNDS = 64
+
+
+class Tree:
+    """The processes of one task. Not thread-safe: its owner holds a lock or is the only one."""
+
+    def __init__(
+        self,
+        leader: int,
+        *,
+        cookie: tuple[str, str],
+        candidates: Callable[[], Iterable[int]] = proc.everything,
+    ) -> None:
+        """Describe the tree of an unreaped child of ours.
+
+        Args:
+            leader: the pid of the first process, which is also its session and its group.
+            cookie: (name, value) of the environment variable that marks the task.
+            candidates: gives the pids among which strays are looked for: all, or only a subreaper's orphans.
+        """
+        self.leader = leader
+        self._cookie = cookie
+        self._candidates = candidates
+        self._leader_ended = False
+        self._session_held = True
+
+    def members(self) -> list[Process]:
+        """Return the live processes of the tree, parents before their children."""
+        found: dict[int, Process] = {}
+        if not self._leader_ended:
+            _walk(self.leader, found)
+        for pid in self._candidates():
+            if pid in found or pid == self.leader:
+                continue
+            process = proc.read(pid)
+            if process is not None and process.alive and self._claims(process):
+                _walk(pid, found)
+        if self._leader_ended:
+            # The kernel keeps the number of a session taken while anybody is in it. Once nobody is, it can become a
+            # stranger's, and says nothing any more.
+            self._session_held &= any(process.session == self.leader for process in found.values())
+        return list(found.values())
+
+    def leader_ended(self) -> list[Process]:
+        """Note that the leader is a zombie, and return what it left behind. To be called before it is reaped."""
+        self._leader_ended = True
+        return self.members()
+
+    def _claims(self, process: Process) -> bool:
+        name, value = self._cookie
+        found = proc.environment_value(process.pid, name)
+        if found is not None:
+            return found == value
+        return self._session_held and self.leader in (process.session, process.group)
+
+
+def _walk(root: int, found: dict[int, Process]) -> None:
+    """Add the live ones of `root` and its descendants."""
+    pending = [root]
+    while pending:
+        pid = pending.pop()
+        if pid in found:
+            continue
+        process = proc.read(pid)
+        if process is None:
+            continue
+        if process.alive:
+            found[pid] = process
+        pending.extend(proc.children(pid))
+
+
+def send_all(processes: Iterable[Process], number: int) -> int:
+    """Signal each process; return how many it reached."""
+    reached = 0
+    for process in processes:
+        try:
+            reached += proc.send(process, number)
+        except PermissionError:
+            continue  # it runs as somebody else; whoever looks for survivors will find it
+    return reached
+
+
+def strike(tree: Tree) -> list[Process]:
+    """Send SIGKILL to the whole tree, once; return whom it was meant for, empty if nobody was left.
+
+    First everything is stopped, and looked for again until nothing new appears: what is stopped cannot start more
+    while the others are being killed. The kernel ends processes in its own time: strike until nobody is left.
+    """
+    frozen: dict[tuple[int, int], Process] = {}
+    for _ in range(_FREEZING_ROUNDS):
+        new = {(process.pid, process.start_time): process for process in tree.members()}
+        new = {key: process for key, process in new.items() if key not in frozen}
+        if not new:
+            break
+        send_all(new.values(), signal.SIGSTOP)
+        frozen |= new
+    send_all(frozen.values(), signal.SIGKILL)
+    return list(frozen.values())
