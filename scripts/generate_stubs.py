@@ -21,9 +21,7 @@ def generate(root: Path) -> None:
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     well_known = str(resources.files("grpc_tools") / "_proto")
     beside = Path(sys.executable).parent  # the plugins' commands; the environment need not be on PATH
-    plugins = [
-        f"--plugin=protoc-gen-{name}={beside / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")
-    ]
+    plugins = [f"--plugin=protoc-gen-{name}={beside / f'protoc-gen-{name}'}" for name in ("mypy", "mypy_grpc")]
     outputs = [f"--{plugin}_out={root}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *plugins, *outputs, *sources]) != 0:
         sys.exit("protoc failed")
@@ -35,9 +33,7 @@ def drift(committed: Path) -> list[str]:
         generate(Path(scratch))
         fresh = {path.name for path in (Path(scratch) / PACKAGE).iterdir()}
         there = {path.name for path in (committed / PACKAGE).glob("*_pb2*")}
-        _, differ, absent = filecmp.cmpfiles(
-            Path(scratch) / PACKAGE, committed / PACKAGE, fresh, shallow=False
-        )
+        _, differ, absent = filecmp.cmpfiles(Path(scratch) / PACKAGE, committed / PACKAGE, fresh, shallow=False)
         return sorted({*differ, *absent, *(there - fresh)})
 
 
@@ -45,9 +41,7 @@ def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", type=Path, help="source root that holds farspawn/v1")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if the stubs are out of date"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the stubs are out of date")
     options = parser.parse_args()
     if not options.check:
         generate(options.root)

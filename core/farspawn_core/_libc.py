@@ -93,7 +93,5 @@ def posix_spawn(
 
 def become_subreaper() -> None:
     """Make this process the parent of every orphaned descendant (prctl(2), PR_SET_CHILD_SUBREAPER)."""
-    if _libc.prctl(
-        PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)
-    ):
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)):
         _check(ctypes.get_errno())

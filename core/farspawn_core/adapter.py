@@ -79,9 +79,7 @@ class ProcessAdapter:
             if not self._reaped and self._ended(timeout=0):
                 self._reap()
             if self._reaped and self._exit is None:
-                raise ExitUnknownError(
-                    f"process {self.pid} was reaped by somebody else: its exit status is gone"
-                )
+                raise ExitUnknownError(f"process {self.pid} was reaped by somebody else: its exit status is gone")
             return self._exit
 
     def wait(self, timeout: float | None = None) -> int:
