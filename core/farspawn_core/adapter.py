@@ -14,9 +14,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from farspawn_core import exits
+from farspawn_core import exits, proc
 from farspawn_core.errors import ExitUnknownError
 from farspawn_core.exits import Exit
 from farspawn_core.proc import Process
@@ -24,7 +24,10 @@ from farspawn_core.spawn import STANDARD_STREAMS, spawn
 from farspawn_core.tree import Tree, send_all, strike
 
 COOKIE = "FARSPAWN_PROCESS_UID"
-"""Set in the environment of every process that `spawn_process` starts, so that its strays can be found."""
+"""Set in the environment of every process that `spawn_process` starts, so that its strays can be found.
+
+Where the environment that is passed on holds it already, we are in somebody's tree ourselves: both must find it.
+"""
 
 _UNKILLABLE_SECONDS = 5.0
 
@@ -38,7 +41,8 @@ def spawn_process(
 ) -> ProcessAdapter:
     """Start a program in a session of its own; see `farspawn_core.spawn.spawn` for the arguments and errors."""
     uid = uuid.uuid4().hex
-    return ProcessAdapter(spawn(cmd_args, env={**env, COOKIE: uid}, cwd=cwd, descriptors=descriptors), uid)
+    cookie = f"{env[COOKIE]}/{uid}" if COOKIE in env else uid
+    return ProcessAdapter(spawn(cmd_args, env={**env, COOKIE: cookie}, cwd=cwd, descriptors=descriptors), uid)
 
 
 class ProcessAdapter:
@@ -49,16 +53,22 @@ class ProcessAdapter:
 
         Args:
             pid: an unreaped child that leads a session of its own.
-            uid: the value of `COOKIE` in its environment; empty: there is none.
+            uid: the last value of `COOKIE` in its environment; empty: there is none.
         """
         self.pid = pid
-        self._pidfd = os.pidfd_open(pid)
-        # Other threads may be waiting on it: closed only when nobody holds this adapter any more.
-        weakref.finalize(self, os.close, self._pidfd)
         self._lock = threading.Lock()
         self._tree = Tree(pid, cookie=(COOKIE, uid or f"none:{pid}"))  # guarded by _lock
         self._exit: Exit | None = None  # guarded by _lock
         self._reaped = False  # guarded by _lock
+        pidfd = proc.open_pidfd(pid)
+        # Gone already: SIGCHLD is ignored, or somebody reaps every child. An eventfd of 1 is readable for ever, as the
+        # pidfd of an ended process is.
+        self._pidfd = os.eventfd(1) if pidfd is None else pidfd
+        # Other threads may be waiting on it: closed only when nobody holds this adapter any more.
+        weakref.finalize(self, os.close, self._pidfd)
+        if pidfd is None:
+            self._tree.leader_ended()
+            self._reaped = True
 
     def poll(self) -> int | None:
         """Return None while the process runs, else its exit code, or minus the number of the signal that ended it.
@@ -76,8 +86,7 @@ class ProcessAdapter:
             ExitUnknownError: somebody else reaped it.
         """
         with self._lock:
-            if not self._reaped and self._ended(timeout=0):
-                self._reap()
+            self._reap_if_ended()
             if self._reaped and self._exit is None:
                 raise ExitUnknownError(f"process {self.pid} was reaped by somebody else: its exit status is gone")
             return self._exit
@@ -126,17 +135,17 @@ class ProcessAdapter:
         deadline = time.monotonic() + _UNKILLABLE_SECONDS
         while True:
             with self._lock:
+                self._reap_if_ended()
                 targets = strike(self._tree)
             if not targets:
                 break
-            _wait_for_end(targets, 0.05)
+            _wait_for_end(targets[-1], 0.05)
             if time.monotonic() > deadline:
                 return self._members()
         # Nothing of it lives: what the kernel still owes us is the leader's zombie.
         if self._ended(timeout=_UNKILLABLE_SECONDS):
             with self._lock:
-                if not self._reaped:
-                    self._reap()
+                self._reap_if_ended()
         return []
 
     def kill(self) -> list[Process]:
@@ -145,39 +154,47 @@ class ProcessAdapter:
 
     def _members(self) -> list[Process]:
         with self._lock:
+            self._reap_if_ended()
             return self._tree.members()
 
     def _until_empty(self, deadline: float) -> None:
         while (members := self._members()) and (left := deadline - time.monotonic()) > 0:
-            _wait_for_end(members, left)
+            _wait_for_end(members[-1], left)  # whichever it is: the tree is not empty before that one is gone
 
     def _ended(self, timeout: float | None) -> bool:
         poller = select.poll()
         poller.register(self._pidfd, select.POLLIN)
-        return bool(poller.poll(None if timeout is None else timeout * 1000))
+        # poll(2) takes a negative timeout for an endless one; here it is a deadline that has passed.
+        return bool(poller.poll(None if timeout is None else max(0.0, timeout) * 1000))
+
+    def _reap_if_ended(self) -> None:
+        """Before the tree is looked at: somebody else may have reaped the leader and its pid be a stranger's.
+
+        Called with _lock held.
+        """
+        if not self._reaped and self._ended(timeout=0):
+            self._reap()
 
     def _reap(self) -> None:
         """Take the exit of the ended leader. Called with _lock held."""
         self._tree.leader_ended()
         self._reaped = True
         try:
+            # If somebody else reaped it, the number may be another child's already, and wait4 would wait for that one.
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             self._exit = exits.reap(self.pid)
         except ChildProcessError:
             self._exit = None  # reaped by somebody else, or SIGCHLD is ignored: `exit` says so
 
 
-def _wait_for_end(processes: Iterable[Process], timeout: float) -> None:
-    """Wait until one of the processes ends, or `timeout` seconds."""
-    poller = select.poll()
-    descriptors: list[int] = []
+def _wait_for_end(process: Process, timeout: float) -> None:
+    """Wait until the process ends, or `timeout` seconds."""
+    descriptor = proc.open_pidfd(process.pid)
+    if descriptor is None:
+        return
     try:
-        for process in processes:
-            try:
-                descriptors.append(os.pidfd_open(process.pid))
-            except ProcessLookupError:
-                return
-            poller.register(descriptors[-1], select.POLLIN)
+        poller = select.poll()
+        poller.register(descriptor, select.POLLIN)
         poller.poll(timeout * 1000)
     finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
+        os.close(descriptor)

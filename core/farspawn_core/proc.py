@@ -6,6 +6,7 @@ pidfd, so a signal goes to that process or to nobody. Everything read here is tr
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,11 @@ class Process:
     state: str
     threads: int
     name: str
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells it from every other process of this boot: pid and start time."""
+        return self.pid, self.start_time
 
     @property
     def alive(self) -> bool:
@@ -106,20 +112,30 @@ def environment_value(pid: int, name: str) -> str | None:
     return None
 
 
+def open_pidfd(pid: int) -> int | None:
+    """Return a descriptor of the process that has this pid now, for the caller to close; None if there is none."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        # A number that is only a thread's, or a session's whose leader was reaped: EINVAL before Linux 6.15.
+        if error.errno in (errno.ESRCH, errno.EINVAL, errno.ENOENT):
+            return None
+        raise
+
+
 def send(process: Process, number: int) -> bool:
     """Signal exactly this process; return False if it is gone.
 
     Raises:
         PermissionError: it runs as somebody whom we may not signal.
     """
-    try:
-        descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
+    descriptor = open_pidfd(process.pid)
+    if descriptor is None:
         return False
     try:
         # Only while the pidfd is held can the pid not change hands between the look and the signal.
         now = read(process.pid)
-        if now is None or now.start_time != process.start_time:
+        if now is None or now.key != process.key:
             return False
         signal.pidfd_send_signal(descriptor, number)
     except ProcessLookupError:

@@ -14,7 +14,7 @@ from farspawn_core.errors import Phase, SpawnError
 
 
 def find_program(name: str, *, search_path: str | None, directory: str) -> str:
-    """Return the path to execute for `name`.
+    """Return the path to execute for `name`; if relative, then to `directory`.
 
     Args:
         name: the first word of a command; with a slash it is a path, taken from `directory` if relative.
@@ -24,14 +24,17 @@ def find_program(name: str, *, search_path: str | None, directory: str) -> str:
     Raises:
         SpawnError: nothing of that name (ENOENT), or nothing that may be executed (EACCES), in Phase.PROGRAM.
     """
+    if not name:
+        raise SpawnError(errno.ENOENT, Phase.PROGRAM, name)
     if "/" in name:
         if problem := _problem(os.path.join(directory, name)):
             raise SpawnError(problem, Phase.PROGRAM, name)
         return name
     worst = errno.ENOENT
     for entry in (os.defpath if search_path is None else search_path).split(":"):
-        candidate = os.path.join(directory, entry, name)
-        problem = _problem(candidate)
+        # Not joined with `directory`: where that is relative too, the task, already in it, would look one floor deeper.
+        candidate = os.path.join(entry, name)
+        problem = _problem(os.path.join(directory, candidate))
         if problem is None:
             return candidate
         if problem == errno.EACCES:

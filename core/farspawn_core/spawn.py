@@ -38,6 +38,8 @@ def spawn(
         ValueError: argv is empty, or something holds a NUL character, or an env name is empty or holds "=".
     """
     arguments, environment = _encoded(argv, env)
+    for descriptor in descriptors:
+        _check_open(descriptor)  # before we open any: ours could take the number of one that is closed
     with ExitStack() as opened:
         directory = None if cwd is None else _open_directory(cwd, opened)
         path = find_program(argv[0], search_path=env.get("PATH"), directory=cwd or ".")
@@ -62,6 +64,13 @@ def _encoded(argv: Sequence[str], env: Mapping[str, str]) -> tuple[list[bytes], 
     if any(b"\0" in text for text in (*arguments, *environment)):
         raise ValueError("NUL character in argv or env")
     return arguments, environment
+
+
+def _check_open(descriptor: int) -> None:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_GETFD)
+    except OSError as error:
+        raise SpawnError(error.errno or 0, Phase.SPAWN, f"descriptor {descriptor}") from error
 
 
 def _open_directory(path: str, opened: ExitStack) -> int:

@@ -1,13 +1,14 @@
 """Everything a task started: find it, signal it, end it.
 
 A task's tree is its leader, the descendants of the leader, and strays: processes whose parent has died, with all that
-they started. A stray is known by the task's cookie in its environment, or by the session or group of the leader. A
-program that clears its environment, starts a session and orphans itself before anybody looked cannot be told from a
-stranger, and is not touched.
+they started. A stray is known by the task's cookie in its environment, by the session or group of the leader, or
+because it was seen in the tree before. A program that clears its environment, starts a session and orphans itself
+before anybody looked cannot be told from a stranger, and is not touched.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterable
 
@@ -23,17 +24,14 @@ class Tree:
     """The processes of one task. Not thread-safe: its owner holds a lock or is the only one."""
 
     def __init__(
-        self,
-        leader: int,
-        *,
-        cookie: tuple[str, str],
-        candidates: Callable[[], Iterable[int]] = proc.everything,
+        self, leader: int, *, cookie: tuple[str, str], candidates: Callable[[], Iterable[int]] = proc.everything
     ) -> None:
         """Describe the tree of an unreaped child of ours.
 
         Args:
             leader: the pid of the first process, which is also its session and its group.
-            cookie: (name, value) of the environment variable that marks the task.
+            cookie: (name, value) of the environment variable that marks the task. A task within a task may add its own
+                value behind a "/".
             candidates: gives the pids among which strays are looked for: all, or only a subreaper's orphans.
         """
         self.leader = leader
@@ -41,9 +39,25 @@ class Tree:
         self._candidates = candidates
         self._leader_ended = False
         self._session_held = True
+        self._seen: set[tuple[int, int]] = set()
 
     def members(self) -> list[Process]:
         """Return the live processes of the tree, parents before their children."""
+        if self._leader_ended and self._session_held:
+            # The kernel keeps the number of a session taken while anybody is in it. Once all that we saw in it are
+            # gone, it may have become a stranger's, and says nothing any more.
+            self._session_held = any(self._holds_session(key) for key in self._seen)
+        return self._look()
+
+    def leader_ended(self) -> list[Process]:
+        """Note that the leader is a zombie, and return what it left behind. To be called before it is reaped."""
+        self._leader_ended = True
+        zombie = proc.read(self.leader)
+        # If somebody else reaped it, the number may be a stranger's already.
+        self._session_held = zombie is not None and not zombie.alive and zombie.parent == os.getpid()
+        return self._look()
+
+    def _look(self) -> list[Process]:
         found: dict[int, Process] = {}
         if not self._leader_ended:
             _walk(self.leader, found)
@@ -53,23 +67,22 @@ class Tree:
             process = proc.read(pid)
             if process is not None and process.alive and self._claims(process):
                 _walk(pid, found)
-        if self._leader_ended:
-            # The kernel keeps the number of a session taken while anybody is in it. Once nobody is, it can become a
-            # stranger's, and says nothing any more.
-            self._session_held &= any(process.session == self.leader for process in found.values())
+        self._seen = {process.key for process in found.values()}
         return list(found.values())
 
-    def leader_ended(self) -> list[Process]:
-        """Note that the leader is a zombie, and return what it left behind. To be called before it is reaped."""
-        self._leader_ended = True
-        return self.members()
-
     def _claims(self, process: Process) -> bool:
+        if process.key in self._seen or (self._session_held and self._is_in_session(process)):
+            return True
         name, value = self._cookie
         found = proc.environment_value(process.pid, name)
-        if found is not None:
-            return found == value
-        return self._session_held and self.leader in (process.session, process.group)
+        return found is not None and value in found.split("/")
+
+    def _is_in_session(self, process: Process) -> bool:
+        return self.leader in (process.session, process.group)
+
+    def _holds_session(self, key: tuple[int, int]) -> bool:
+        process = proc.read(key[0])
+        return process is not None and process.key == key and self._is_in_session(process)
 
 
 def _walk(root: int, found: dict[int, Process]) -> None:
@@ -106,8 +119,7 @@ def strike(tree: Tree) -> list[Process]:
     """
     frozen: dict[tuple[int, int], Process] = {}
     for _ in range(_FREEZING_ROUNDS):
-        new = {(process.pid, process.start_time): process for process in tree.members()}
-        new = {key: process for key, process in new.items() if key not in frozen}
+        new = {process.key: process for process in tree.members() if process.key not in frozen}
         if not new:
             break
         send_all(new.values(), signal.SIGSTOP)

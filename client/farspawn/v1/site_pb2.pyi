@@ -95,20 +95,26 @@ class Site(google.protobuf.message.Message):
         MAX_LIVE_TASKS_FIELD_NUMBER: builtins.int
         MAX_COMMAND_BYTES_FIELD_NUMBER: builtins.int
         MAX_POLL_TASKS_FIELD_NUMBER: builtins.int
+        MAX_ENDED_TASKS_FIELD_NUMBER: builtins.int
         max_live_tasks: builtins.int
         """Tasks that have not ended, all owners together."""
         max_command_bytes: builtins.int
         """Bytes of argv and env together, each string counted with its NUL."""
         max_poll_tasks: builtins.int
         """Task ids in one Poll."""
+        max_ended_tasks: builtins.int
+        """Ended tasks that are remembered; beyond it the oldest are deleted by
+        themselves, with their logs.
+        """
         def __init__(
             self,
             *,
             max_live_tasks: builtins.int = ...,
             max_command_bytes: builtins.int = ...,
             max_poll_tasks: builtins.int = ...,
+            max_ended_tasks: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["max_command_bytes", b"max_command_bytes", "max_live_tasks", b"max_live_tasks", "max_poll_tasks", b"max_poll_tasks"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_command_bytes", b"max_command_bytes", "max_ended_tasks", b"max_ended_tasks", "max_live_tasks", b"max_live_tasks", "max_poll_tasks", b"max_poll_tasks"]) -> None: ...
 
     @typing.final
     class Load(google.protobuf.message.Message):

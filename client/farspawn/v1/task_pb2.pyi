@@ -492,7 +492,10 @@ class ResourceUsage(google.protobuf.message.Message):
     SYSTEM_TIME_FIELD_NUMBER: builtins.int
     MAX_RESIDENT_BYTES_FIELD_NUMBER: builtins.int
     max_resident_bytes: builtins.int
-    """Largest resident set of any one process, in bytes."""
+    """Largest resident set of any one process, in bytes. Linux counts the
+    moment before the program was executed too, so it is never less than the
+    agent's own few megabytes.
+    """
     @property
     def user_time(self) -> google.protobuf.duration_pb2.Duration:
         """CPU time in user mode."""

@@ -1,0 +1,39 @@
+"""One task as the keeper knows it: how far its process has come, and its tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from farspawn_core.tree import Tree
+from farspawn_server.keeper.messages import Ended, Failure, Holding
+
+
+@dataclass(slots=True)
+class Entry:
+    """Belongs to the keeper's loop; nobody else reads or writes it."""
+
+    uid: str
+    tree: Tree | None = None  # None: not started yet, or never
+    start_time: int = 0
+    started_at: int = 0
+    failure: Failure | None = None
+    ended: Ended | None = None
+    left: int = 0
+    forgotten: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Nothing of it lives, and nothing will."""
+        return self.failure is not None or (self.ended is not None and self.left == 0)
+
+    def holding(self) -> Holding:
+        """Return what the server is told."""
+        return Holding(
+            uid=self.uid,
+            pid=0 if self.tree is None else self.tree.leader,
+            start_time=self.start_time,
+            started_at=self.started_at,
+            failure=self.failure,
+            ended=self.ended,
+            left=self.left,
+        )

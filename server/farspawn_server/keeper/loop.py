@@ -1,0 +1,184 @@
+"""The keeper's loop: one thread that hears signals, exits and the server, and answers each in its turn."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+import uuid
+from collections.abc import Sequence
+
+from farspawn_core import proc
+from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
+from farspawn_server.keeper.journal import note
+from farspawn_server.keeper.messages import (
+    Answer,
+    Decoder,
+    Drain,
+    Finished,
+    Forget,
+    Hello,
+    Holding,
+    Kill,
+    Members,
+    Message,
+    Signal,
+    Spawn,
+    encode,
+)
+from farspawn_server.keeper.processes import Processes
+
+_RECEIVE_BYTES = 1 << 18
+
+
+class Keeper:
+    """Owns the processes, and the server that speaks for them."""
+
+    def __init__(self, server: Sequence[str]) -> None:
+        """`server` is the command that starts the gRPC server."""
+        self._id = uuid.uuid4().hex
+        self._started_at = time.time_ns()
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._processes = Processes(changed=self._send, wake=self._wake)
+        self._guard = Guard(server, adopt=self._processes.adopt)
+        self._server: socket.socket | None = None
+        self._decoder = Decoder()
+        self._outgoing = bytearray()
+        self._shutdowns_asked = 0  # counted by signal handlers
+        self._shutdowns_heeded = 0
+        self._finished = False
+
+    def run(self) -> int:
+        """Serve until the site is shut down; return the exit code."""
+        self._take_signals()
+        while True:
+            if self._guard.pending() == 0.0 and not self._may_end():
+                self._connect()
+            for key, events in self._selector.select(self._patience()):
+                if key.fd == self._wake_read:
+                    self._drain_wake()
+                elif self._server is not None and key.fileobj is self._server:
+                    self._exchange(events)
+            self._processes.collect()
+            self._heed_shutdown()
+            if self._server is None and self._may_end():
+                return 0 if self._shutdowns_asked else self._guard.last_code or 0
+
+    def _may_end(self) -> bool:
+        """Whether no server is needed any more and nothing of any task lives."""
+        hopeless = self._guard.last_code == BAD_CONFIGURATION
+        return (self._finished or hopeless or self._shutdowns_asked > 1) and self._processes.empty
+
+    def _patience(self) -> float | None:
+        spans = [span for span in (self._guard.pending(), self._processes.pending()) if span is not None]
+        return min(spans) if spans else None
+
+    def _take_signals(self) -> None:
+        # Handlers run between any two steps of this thread: they only count. The loop hears of a signal through the
+        # pipe, also of SIGCHLD.
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._count_shutdown)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go; the tasks stay
+
+    def _count_shutdown(self, *_: object) -> None:
+        self._shutdowns_asked += 1
+
+    def _heed_shutdown(self) -> None:
+        """First, the server ends every task by its plan; asked again, kill everything; once more, the server too."""
+        while self._shutdowns_heeded < self._shutdowns_asked:
+            self._shutdowns_heeded += 1
+            note("shutdown asked for", times=self._shutdowns_heeded)
+            match self._shutdowns_heeded:
+                case 1:
+                    self._send(Drain())
+                case 2:
+                    self._processes.kill_all()
+                case _:
+                    self._guard.kill()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop will wake anyhow
+            os.write(self._wake_write, b"\0")
+
+    def _drain_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, _RECEIVE_BYTES):
+                pass
+
+    def _connect(self) -> None:
+        self._server = self._guard.start()
+        if self._server is None:
+            return
+        self._decoder = Decoder()
+        self._outgoing.clear()
+        self._selector.register(self._server, selectors.EVENT_READ)
+        holdings = self._processes.holdings()
+        self._send(Hello(self._id, proc.boot_id(), self._started_at, self._shutdowns_heeded > 0, holdings))
+
+    def _disconnect(self) -> None:
+        assert self._server is not None
+        self._selector.unregister(self._server)
+        self._server.close()
+        self._server = None
+
+    def _send(self, message: Message) -> None:
+        """Queue a message. Without a server it is dropped: the next one is told everything in Hello."""
+        if self._server is not None:
+            self._outgoing += encode(message)
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what the socket takes; a server that does not read costs memory, never time."""
+        assert self._server is not None
+        try:
+            sent = self._server.send(self._outgoing) if self._outgoing else 0
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(self._outgoing)  # it is dead: its end of the socket will say so when read
+        del self._outgoing[:sent]
+        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
+        self._selector.modify(self._server, interest)
+
+    def _exchange(self, events: int) -> None:
+        assert self._server is not None
+        if events & selectors.EVENT_WRITE:
+            self._flush()
+        if events & selectors.EVENT_READ:
+            try:
+                data = self._server.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._disconnect()
+                return
+            for message in self._decoder.feed(data):
+                self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case Spawn():
+                self._processes.start(message)
+            case Signal():
+                reached = self._processes.signal(message.uid, message.number, tree=message.tree)
+                self._send(Answer(message.sequence, reached=reached))
+            case Kill():
+                self._processes.kill(message.uid)
+            case Members():
+                alive = [(each.pid, each.name, each.state) for each in self._processes.members(message.uid)]
+                self._send(Answer(message.sequence, members=alive))
+            case Forget():
+                self._processes.forget(message.uid)
+            case Finished():
+                self._finished = True
+            case Hello() | Holding() | Drain() | Answer():
+                note("message not understood", kind=type(message).__name__)

@@ -1,0 +1,200 @@
+"""What the keeper and the server say to each other, and how it is framed.
+
+A frame is four bytes of length, big-endian, then one JSON object whose "kind" names the class. The keeper may be older
+than the server after an upgrade, and newer after a rollback: a field that is unknown is ignored, one that is missing
+takes its default, and a kind that is unknown is skipped.
+
+The keeper's knowledge of a task is one `Holding`. It is sent whole whenever it changes, and all of them again in
+`Hello` when a server connects: a server that missed everything learns it from there, by the same code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a process could not be started; `phase` is a value of `farspawn_core.Phase`."""
+
+    error_number: int
+    phase: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the leader ended. `at` is the wall clock, in nanoseconds since 1970."""
+
+    code: int | None
+    signal: int | None
+    core_dumped: bool
+    user_seconds: float
+    system_seconds: float
+    max_resident_bytes: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Keeper to server: all that the keeper knows of one task.
+
+    Attributes:
+        uid: the task's.
+        pid: the leader's; 0 while it is being started, and if that failed.
+        start_time: the leader's, in clock ticks since boot.
+        started_at: wall clock, in nanoseconds since 1970; 0: not started.
+        failure: why it never started.
+        ended: how the leader ended.
+        left: how many processes of the task were alive when this was sent, once the leader has ended.
+    """
+
+    uid: str
+    pid: int = 0
+    start_time: int = 0
+    started_at: int = 0
+    failure: Failure | None = None
+    ended: Ended | None = None
+    left: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Keeper to server, first of all: who the keeper is and what it holds.
+
+    Attributes:
+        keeper: an id of this run of the keeper.
+        boot: the kernel's boot id.
+        started_at: of the keeper, wall clock, in nanoseconds since 1970.
+        draining: the site's owner has asked for a shutdown.
+        holdings: every task that was not forgotten.
+    """
+
+    keeper: str
+    boot: str
+    started_at: int
+    draining: bool = False
+    holdings: list[Holding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Keeper to server: the site's owner asks for a shutdown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Keeper to server: the answer to `Signal` or `Members`. `reached` counts processes."""
+
+    sequence: int
+    reached: int = 0
+    members: list[tuple[int, str, str]] = field(default_factory=list)  # pid, name, state as in proc_pid_stat(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Server to keeper: start a task's leader, once. The answer is a Holding, also if it was started before."""
+
+    uid: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Server to keeper: signal the leader, or the whole tree."""
+
+    sequence: int
+    uid: str
+    number: int
+    tree: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Server to keeper: SIGKILL until nothing of the task is left."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Server to keeper: who is alive in the tree?"""
+
+    sequence: int
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Server to keeper: what you told of this task is stored."""
+
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Server to keeper: the shutdown is done; end when I end."""
+
+
+Message = Hello | Holding | Drain | Answer | Spawn | Signal | Kill | Members | Forget | Finished
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Hello, Holding, Drain, Answer, Spawn, Signal, Kill, Members, Forget, Finished)
+}
+_FIELDS: dict[type, frozenset[str]] = {
+    kind: frozenset(each.name for each in dataclasses.fields(kind)) for kind in (*_KINDS.values(), Failure, Ended)
+}
+_T = TypeVar("_T")
+
+
+def encode(message: Message) -> bytes:
+    """Return the frame of a message."""
+    text = json.dumps({"kind": type(message).__name__, **dataclasses.asdict(message)}, separators=(",", ":"))
+    body = text.encode("ascii")  # json escapes the rest, lone surrogates of undecodable names included
+    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+
+
+class Decoder:
+    """Turns bytes, cut anywhere, into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Take more bytes and yield the messages that they complete."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH_BYTES:
+            end = _LENGTH_BYTES + int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
+            if len(self._buffer) < end:
+                return
+            fields = json.loads(self._buffer[_LENGTH_BYTES:end])
+            del self._buffer[:end]
+            kind = _KINDS.get(fields.pop("kind", ""))
+            if kind is not None:
+                yield _build(kind, fields)
+
+
+def _build(kind: type[Message], fields: dict[str, object]) -> Message:
+    if kind is Hello:
+        held = fields.get("holdings", [])
+        assert isinstance(held, list)
+        fields["holdings"] = [_build(Holding, holding) for holding in held]
+    if kind is Holding:
+        for name, part in (("failure", Failure), ("ended", Ended)):
+            if isinstance(value := fields.get(name), dict):
+                fields[name] = _make(part, value)
+    return _make(kind, fields)
+
+
+def _make(kind: type[_T], fields: dict[str, object]) -> _T:
+    names = _FIELDS[kind]
+    return kind(**{name: value for name, value in fields.items() if name in names})

@@ -1,0 +1,208 @@
+"""The table of processes: start, reap, signal and kill what belongs to tasks, and say what changed.
+
+One thread uses it: the keeper's loop. It never blocks: what could wait in the kernel is the spawner's. A task stays in
+the table until the server says that its end is stored.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+
+from farspawn_core import exits, proc
+from farspawn_core.tree import Tree, send_all, strike
+from farspawn_server.keeper.entry import Entry
+from farspawn_server.keeper.messages import Ended, Holding, Spawn
+from farspawn_server.keeper.orphans import Orphans
+from farspawn_server.keeper.spawner import Spawner
+
+COOKIE = "FARSPAWN_TASK_UID"
+
+_FIRST_STRIKE_AFTER = 0.02
+_LAST_STRIKE_AFTER = 1.0
+
+
+class Processes:
+    """Every task process there is, and every orphan."""
+
+    def __init__(self, *, changed: Callable[[Holding], None], wake: Callable[[], None]) -> None:
+        """`changed` is told each new Holding; `wake`, from any thread, makes the loop call `collect`."""
+        self._changed = changed
+        self._spawner = Spawner(wake)
+        self._orphans = Orphans(COOKIE)
+        self._entries: dict[str, Entry] = {}
+        self._leaders: dict[int, Entry] = {}  # the unreaped ones
+        self._left_behind: dict[str, Entry] = {}  # the leader has ended and others live on
+        self._killing: dict[str, Entry] = {}  # to be struck until nothing is left
+        self._own: dict[int, Callable[[exits.Exit], None]] = {}  # children that are no task's
+        self._strike_again_at = 0.0
+        self._strike_after = _FIRST_STRIKE_AFTER
+
+    def adopt(self, pid: int, ended: Callable[[exits.Exit], None]) -> None:
+        """Reap a child of ours that is no task's, and tell how it ended."""
+        self._own[pid] = ended
+
+    def holdings(self) -> list[Holding]:
+        """Return all that is known of every task."""
+        return [entry.holding() for entry in self._entries.values()]
+
+    @property
+    def empty(self) -> bool:
+        """Nothing of any task lives."""
+        return all(entry.over for entry in self._entries.values())
+
+    def start(self, order: Spawn) -> None:
+        """Start a task, or tell again what is known of one that was started before."""
+        if order.uid in self._entries:
+            self._changed(self._entries[order.uid].holding())
+            return
+        self._entries[order.uid] = Entry(order.uid)
+        self._spawner.start(order)
+
+    def members(self, uid: str) -> list[proc.Process]:
+        """Return the live processes of a task."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.tree is None or entry.over:
+            return []
+        self._refresh_orphans()
+        return entry.tree.members()
+
+    def signal(self, uid: str, number: int, *, tree: bool) -> int:
+        """Signal a task's leader or its whole tree; return how many processes were reached."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.tree is None:
+            return 0
+        if tree:
+            return send_all(self.members(uid), number)
+        if entry.ended is not None:
+            return 0
+        os.kill(entry.tree.leader, number)  # unreaped: the number is the leader's
+        return 1
+
+    def kill(self, uid: str) -> None:
+        """Begin to kill a task: again and again, until nothing of it is left."""
+        entry = self._entries.get(uid)
+        if entry is None or entry.over or uid in self._killing:
+            return
+        self._killing[uid] = entry
+        if entry.tree is None:
+            self._spawner.kill(uid, self._leaders)
+        self._strike_after = _FIRST_STRIKE_AFTER
+        self._strike()
+
+    def kill_all(self) -> None:
+        """Begin to kill every task."""
+        for uid in list(self._entries):
+            self.kill(uid)
+
+    def forget(self, uid: str) -> None:
+        """Drop a task whose end is stored; one that still lives, survivors for instance, is dropped at its end."""
+        entry = self._entries.get(uid)
+        if entry is not None:
+            entry.forgotten = True
+            if entry.over:
+                del self._entries[uid]
+
+    def pending(self) -> float | None:
+        """Return in how many seconds `collect` has work of its own, or None."""
+        if self._killing:
+            return max(0.0, self._strike_again_at - time.monotonic())
+        return None
+
+    def collect(self) -> None:
+        """Take in what happened: starts that came through, exits, trees that emptied; strike again where it is due."""
+        self._note_starts()
+        stray_ended = False
+        while (pid := _next_ended_child()) is not None:
+            if pid not in self._leaders and pid not in self._own:
+                # A child that nobody knows is either that of a start which is not reported yet, or an orphan. Ask in
+                # this order: a start reports its child before it stops being the one that owns it.
+                if self._spawner.owns(pid):
+                    break
+                self._note_starts()
+            if pid in self._leaders:
+                self._leader_ended(self._leaders[pid])
+            elif pid in self._own:
+                self._own.pop(pid)(exits.reap(pid))
+            else:
+                self._orphans.reaped(pid)
+                exits.reap(pid)
+                stray_ended = True
+        if stray_ended and self._left_behind:
+            self._note_emptied()
+        if (due := self.pending()) is not None and due == 0.0:
+            self._strike()
+
+    def _note_starts(self) -> None:
+        for start in self._spawner.finished():
+            entry = self._entries[start.uid]
+            entry.failure = start.failure
+            if start.pid:
+                process = proc.read(start.pid)
+                assert process is not None  # our unreaped child, at least a zombie
+                entry.start_time, entry.started_at = process.start_time, time.time_ns()
+                candidates = functools.partial(self._orphans.of, start.uid)
+                entry.tree = Tree(start.pid, cookie=(COOKIE, start.uid), candidates=candidates)
+                self._leaders[start.pid] = entry
+            self._tell(entry)
+            if start.uid in self._killing:
+                self._strike()
+
+    def _leader_ended(self, entry: Entry) -> None:
+        assert entry.tree is not None
+        pid = entry.tree.leader
+        self._refresh_orphans()
+        entry.left = len(entry.tree.leader_ended())
+        how = exits.reap(pid)
+        del self._leaders[pid]
+        entry.ended = Ended(
+            code=how.code,
+            signal=how.signal,
+            core_dumped=how.core_dumped,
+            user_seconds=how.usage.user_seconds,
+            system_seconds=how.usage.system_seconds,
+            max_resident_bytes=how.usage.max_resident_bytes,
+            at=time.time_ns(),
+        )
+        self._tell(entry)
+
+    def _note_emptied(self) -> None:
+        """The last of a task to die is our own child, so its end brings us here."""
+        self._refresh_orphans()
+        for entry in list(self._left_behind.values()):
+            assert entry.tree is not None
+            entry.left = len(entry.tree.members())
+            if entry.left == 0:
+                self._tell(entry)
+
+    def _strike(self) -> None:
+        self._strike_again_at = time.monotonic() + self._strike_after
+        self._strike_after = min(2 * self._strike_after, _LAST_STRIKE_AFTER)
+        self._refresh_orphans()
+        for entry in self._killing.values():
+            if entry.tree is not None:
+                strike(entry.tree)
+
+    def _refresh_orphans(self) -> None:
+        self._orphans.refresh(lambda pid: pid in self._leaders or pid in self._own)
+
+    def _tell(self, entry: Entry) -> None:
+        if entry.left:
+            self._left_behind[entry.uid] = entry
+        if entry.over:
+            self._left_behind.pop(entry.uid, None)
+            self._killing.pop(entry.uid, None)
+            if entry.forgotten:
+                del self._entries[entry.uid]
+        self._changed(entry.holding())
+
+
+def _next_ended_child() -> int | None:
+    """Return a child that has ended and leave it unreaped: until then its pid is its own."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid

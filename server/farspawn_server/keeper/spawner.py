@@ -1,0 +1,115 @@
+"""Threads that are waiting in exec, so that the keeper never is.
+
+Each start of a process has a thread to itself while it lasts: a program on a dead mount keeps its own thread and
+nobody else's. Idle threads stay for the next start, and never end: their children would move to the keeper's first
+thread, where orphans are told from tasks by being there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+
+from farspawn_core import Phase, SpawnError, proc, spawn
+from farspawn_server.keeper.messages import Failure, Spawn
+
+_APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What became of one order: a pid, or a failure."""
+
+    uid: str
+    pid: int = 0
+    failure: Failure | None = None
+
+
+class Spawner:
+    """Starts processes; belongs to the keeper's loop, which calls it from one thread."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        """`done` is called, from any thread, when `finished` has something."""
+        self._done = done
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._orders: queue.SimpleQueue[Spawn] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Start] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._idle = 0  # guarded by _lock: threads that wait for an order nobody has claimed
+        self._busy: dict[str, int] = {}  # guarded by _lock: uid to the id of the thread that starts it
+
+    def start(self, order: Spawn) -> None:
+        """Begin to start a process; `finished` tells how it went."""
+        with self._lock:
+            claimed = self._idle > 0
+            self._idle -= claimed
+        if not claimed:
+            try:
+                threading.Thread(target=self._work, daemon=True, name="spawner").start()
+            except RuntimeError:  # "can't start new thread": the order was not queued, so nobody will execute it
+                failure = Failure(errno.EAGAIN, Phase.SPAWN.value, order.argv[0])
+                self._finished.put(Start(order.uid, failure=failure))
+                self._done()
+                return
+        self._orders.put(order)
+
+    def finished(self) -> list[Start]:
+        """Return the starts that came to an end since the last call."""
+        return [self._finished.get() for _ in range(self._finished.qsize())]
+
+    def owns(self, pid: int) -> bool:
+        """Whether a child is that of a start which has not been reported yet."""
+        with self._lock:
+            threads = list(self._busy.values())
+        return any(pid in proc.children_of_thread(os.getpid(), thread) for thread in threads)
+
+    def kill(self, uid: str, others: Container[int]) -> None:
+        """End the child that is stuck between its birth and its program, if this start has one.
+
+        Args:
+            uid: whose start.
+            others: the pids of all leaders that are known: the same thread may have started some of them.
+        """
+        with self._lock:
+            thread = self._busy.get(uid)
+        if thread is not None:
+            for pid in proc.children_of_thread(os.getpid(), thread):
+                if pid not in others:
+                    os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
+
+    def _work(self) -> None:
+        while True:
+            order = self._orders.get()
+            with self._lock:
+                self._busy[order.uid] = threading.get_native_id()
+            start = self._attempt(order)
+            # Reported before it is no longer busy: in between, its child must not be taken for an orphan.
+            self._finished.put(start)
+            self._done()
+            with self._lock:
+                del self._busy[order.uid]
+                self._idle += 1
+
+    def _attempt(self, order: Spawn) -> Start:
+        opened: list[int] = []
+        try:
+            for path in (order.stdout, order.stderr):
+                try:
+                    opened.append(os.open(path, _APPEND_ONLY, 0o600))
+                except OSError as error:
+                    raise SpawnError(error.errno or 0, Phase.OUTPUT, path) from error
+            descriptors = (self._null, *opened)
+            return Start(order.uid, pid=spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors))
+        except SpawnError as error:
+            return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
+        except (OSError, ValueError, MemoryError):
+            # ValueError: the server's validation let something through that no process can be given.
+            return Start(order.uid, failure=Failure(errno.EINVAL, Phase.SPAWN.value, order.argv[0]))
+        finally:
+            for descriptor in opened:
+                os.close(descriptor)  # the task holds the only writers from here on

@@ -1,0 +1,124 @@
+"""The server's end of the socket to the keeper: orders out, holdings and answers in.
+
+The end of the socket is the end of the keeper: nothing that this server knows is worth anything then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import socket
+from collections.abc import Callable
+
+from farspawn_server.keeper.messages import (
+    Answer,
+    Decoder,
+    Drain,
+    Finished,
+    Forget,
+    Hello,
+    Holding,
+    Kill,
+    Members,
+    Message,
+    Signal,
+    Spawn,
+    encode,
+)
+
+
+class KeeperLink(asyncio.Protocol):
+    """Speaks to the keeper. Used from one event loop."""
+
+    def __init__(
+        self, *, changed: Callable[[Holding], None], drain: Callable[[], None], lost: Callable[[], None]
+    ) -> None:
+        """Describe a link that is not open yet.
+
+        Args:
+            changed: is told each Holding that comes after the Hello.
+            drain: the site's owner asks for a shutdown.
+            lost: the keeper is gone.
+        """
+        self._changed = changed
+        self._drain = drain
+        self._lost = lost
+        self._decoder = Decoder()
+        self._sequences = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.WriteTransport | None = None
+
+    async def open(self, descriptor: int) -> Hello:
+        """Take the socket that the keeper left us and return what the keeper says first."""
+        os.set_inheritable(descriptor, False)
+        end = socket.socket(fileno=descriptor)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=end)
+        return await self._hello
+
+    def spawn(self, order: Spawn) -> None:
+        """Have a task's leader started. The answer is a Holding."""
+        self._send(order)
+
+    def kill(self, uid: str) -> None:
+        """Have a task killed until nothing of it is left. The answer is a Holding."""
+        self._send(Kill(uid))
+
+    def forget(self, uid: str) -> None:
+        """Say that the end of a task is stored."""
+        self._send(Forget(uid))
+
+    def finish(self) -> None:
+        """Say that the shutdown is done."""
+        self._send(Finished())
+
+    async def signal(self, uid: str, number: int, *, tree: bool) -> int:
+        """Signal a task and return how many processes were reached."""
+        sequence = next(self._sequences)
+        return (await self._ask(sequence, Signal(sequence, uid, number, tree))).reached
+
+    async def members(self, uid: str) -> list[tuple[int, str, str]]:
+        """Return (pid, name, state as in proc_pid_stat(5)) of each live process of a task."""
+        sequence = next(self._sequences)
+        return (await self._ask(sequence, Members(sequence, uid))).members
+
+    async def _ask(self, sequence: int, message: Message) -> Answer:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._asked[sequence] = answer
+        try:
+            self._send(message)
+            return await answer
+        finally:
+            del self._asked[sequence]
+
+    def _send(self, message: Message) -> None:
+        assert self._transport is not None
+        self._transport.write(encode(message))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ours."""
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """The keeper speaks."""
+        for message in self._decoder.feed(data):
+            match message:
+                case Holding():
+                    self._changed(message)
+                case Answer():
+                    if (asked := self._asked.get(message.sequence)) is not None and not asked.done():
+                        asked.set_result(message)
+                case Hello():
+                    self._hello.set_result(message)
+                case Drain():
+                    self._drain()
+                case _:
+                    pass  # the rest is what we say to it
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
+        """The keeper is gone."""
+        if not self._hello.done():
+            self._hello.set_exception(ConnectionError("the keeper closed the socket before its first word"))
+        self._lost()

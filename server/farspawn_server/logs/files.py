@@ -1,0 +1,41 @@
+"""Where the output of tasks lies: one file an output and attempt, named by the site and never by a caller."""
+
+from __future__ import annotations
+
+import enum
+import os
+from pathlib import Path
+
+from farspawn_server.task.spec import Uid
+
+
+class Output(enum.Enum):
+    """The two outputs of a task."""
+
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+class LogFiles:
+    """The directory of all output."""
+
+    def __init__(self, directory: Path) -> None:
+        """Make the directory if need be, for its owner only."""
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._directory = directory
+
+    def path(self, uid: Uid, attempt: int, output: Output) -> Path:
+        """Return where an output is; it need not be there."""
+        return self._directory / f"{uid}.{attempt}.{output.value}"
+
+    def remove(self, uid: Uid, attempts: int) -> None:
+        """Remove all output of a task that has ended."""
+        for attempt in range(1, attempts + 1):
+            for output in Output:
+                self.path(uid, attempt, output).unlink(missing_ok=True)
+
+    def remove_unknown(self, known: set[Uid]) -> None:
+        """Remove the output of tasks that nobody knows: deletions that a crash cut short."""
+        for entry in os.scandir(self._directory):
+            if entry.name.partition(".")[0] not in known:
+                Path(entry.path).unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""Bytes of an output file by offset: plain reads, of a file that only grows."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK_BYTES = 64 * 1024
+TAIL_BYTES = 1 << 20
+"""How far back lines are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Bytes from `offset` on, and the `size` of the file when they were read."""
+
+    offset: int
+    data: bytes
+    size: int
+
+
+def read_chunk(path: Path, offset: int) -> Chunk:
+    """Return at most CHUNK_BYTES from an offset; a file that is not there is empty."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return Chunk(offset, b"", 0)  # the task never started, or not yet
+    try:
+        size = os.fstat(descriptor).st_size
+        return Chunk(offset, os.pread(descriptor, CHUNK_BYTES, offset) if offset < size else b"", size)
+    finally:
+        os.close(descriptor)
+
+
+def start_of_tail(path: Path, lines: int) -> int:
+    """Return the offset at which the last `lines` lines begin, or that of TAIL_BYTES before the end if it is later."""
+    size = read_chunk(path, 0).size
+    if lines == 0 or size == 0:
+        return size
+    lowest = max(0, size - TAIL_BYTES)
+    data = bytearray()
+    while lowest + len(data) < size:
+        data += read_chunk(path, lowest + len(data)).data
+    # The newline that ends the last line begins no other.
+    position = len(data) - 1 if data.endswith(b"\n") else len(data)
+    for _ in range(lines):
+        position = data.rfind(b"\n", 0, position)
+        if position < 0:
+            return lowest
+    return lowest + position + 1

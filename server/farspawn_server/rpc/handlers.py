@@ -1,0 +1,91 @@
+"""How a call reaches a method: one message in, answers out, and every error an answer.
+
+All methods are registered as streaming their requests, also those that take one message. On the wire that is the same;
+but gRPC never answers a unary call whose client half-closes without a message, and such a call would hold its place for
+ever. Here it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from farspawn_server.policy import LOCAL, Caller
+from farspawn_server.rpc.refusals import status_of
+from farspawn_server.task.errors import Refusal, SpecInvalidError, Violation
+
+log = logging.getLogger(__name__)
+
+FIRST_MESSAGE_SECONDS = 10.0
+
+_Request = TypeVar("_Request", bound=Message)
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+def one_answer(
+    request_type: type[_Request], method: Callable[[Caller, _Request], Awaitable[Message]]
+) -> grpc.RpcMethodHandler[_Request, Message]:
+    """Return the handler of a method that takes one message and gives one."""
+
+    async def handle(requests: AsyncIterator[_Request], context: _Context) -> Message:
+        try:
+            return await method(identify(context), await _only(requests))
+        except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
+            return await _refuse(context, error)
+
+    return _register(grpc.stream_unary_rpc_method_handler, handle, request_type)
+
+
+def many_answers(
+    request_type: type[_Request], method: Callable[[Caller, _Request], AsyncIterator[Message]]
+) -> grpc.RpcMethodHandler[_Request, Message]:
+    """Return the handler of a method that takes one message and gives a stream."""
+
+    async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
+        try:
+            async for answer in method(identify(context), await _only(requests)):
+                await context.write(answer)
+        except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
+            await _refuse(context, error)
+
+    return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
+
+
+def identify(context: _Context) -> Caller:  # noqa: ARG001  # identities come with mutual TLS
+    """Return whoever makes the call: so far everybody comes through a door that only the site's owner can open."""
+    return LOCAL
+
+
+def _register(
+    kind: Callable[..., grpc.RpcMethodHandler[_Request, Message]],
+    handle: Callable[..., Awaitable[Message | None]],
+    request_type: type[_Request],
+) -> grpc.RpcMethodHandler[_Request, Message]:
+    return kind(
+        handle,
+        request_deserializer=request_type.FromString,
+        response_serializer=lambda answer: answer.SerializeToString(),
+    )
+
+
+async def _only(requests: AsyncIterator[_Request]) -> _Request:
+    try:
+        async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+            return await anext(requests)
+    except (StopAsyncIteration, TimeoutError):
+        raise SpecInvalidError([Violation("", "no message came: send exactly one")]) from None
+
+
+async def _refuse(context: _Context, error: Exception) -> Message:
+    """End the call with the status of an error. What we did not foresee is logged here and not told."""
+    if isinstance(error, Refusal):
+        code, message, trailers = status_of(error)
+        await context.abort(code, message, trailers)
+    log.error("call failed", exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "an error in the agent: see its log")
+    raise AssertionError("abort raises")

@@ -1,0 +1,143 @@
+"""The methods of `service TaskLauncher`: in, call, out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import version
+
+import grpc
+
+from farspawn.v1 import launcher_pb2 as pb
+from farspawn.v1 import site_pb2
+from farspawn_server.policy import Caller
+from farspawn_server.rpc import replies, requests
+from farspawn_server.rpc.handlers import many_answers, one_answer
+from farspawn_server.supervisor import Supervisor
+from farspawn_server.task.errors import NotServedError
+from farspawn_server.task.rules import MAX_COMMAND_BYTES
+
+SERVICE = pb.DESCRIPTOR.services_by_name["TaskLauncher"].full_name
+
+_SITE_STATE: dict[str, site_pb2.SiteState.ValueType] = {
+    "serving": site_pb2.SITE_STATE_SERVING,
+    "recovering": site_pb2.SITE_STATE_RECOVERING,
+    "draining": site_pb2.SITE_STATE_DRAINING,
+}
+
+
+class Launcher:
+    """One method an RPC."""
+
+    def __init__(self, supervisor: Supervisor, *, site_name: str) -> None:
+        """Speak for a supervisor."""
+        self._supervisor = supervisor
+        self._site_name = site_name
+        self._started_at = time.time_ns()
+
+    def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:  # type: ignore[type-arg]  # of many kinds
+        """Return the handler of each method, by its name in the contract."""
+        return {
+            "LaunchTask": one_answer(pb.LaunchTaskRequest, self.launch),
+            "StopTask": one_answer(pb.StopTaskRequest, self.stop),
+            "Poll": one_answer(pb.PollRequest, self.poll),
+            "WatchTasks": many_answers(pb.WatchTasksRequest, self.watch),
+            "ListTasks": one_answer(pb.ListTasksRequest, self.list),
+            "ReadLogs": many_answers(pb.ReadLogsRequest, self.read_logs),
+            "WriteInput": many_answers(pb.WriteInputRequest, self.write_input),
+            "SignalTask": one_answer(pb.SignalTaskRequest, self.signal),
+            "DeleteTask": one_answer(pb.DeleteTaskRequest, self.delete),
+            "GetSite": one_answer(pb.GetSiteRequest, self.site),
+        }
+
+    async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:
+        """LaunchTask."""
+        task, created = await self._supervisor.launch(caller, request.task_id, requests.spec(request.spec))
+        return pb.LaunchTaskResponse(task=replies.task(task), created=created)
+
+    async def stop(self, caller: Caller, request: pb.StopTaskRequest) -> pb.StopTaskResponse:
+        """StopTask."""
+        task = await self._supervisor.stop(caller, request.task_id, requests.stop_plan(request.plan, "plan"))
+        return pb.StopTaskResponse(status=replies.status(task))
+
+    async def poll(self, caller: Caller, request: pb.PollRequest) -> pb.PollResponse:
+        """Poll."""
+        tasks, unknown, revision = await self._supervisor.poll(
+            caller,
+            request.task_ids,
+            wait=requests.wait(request),
+            since_revision=request.since_revision,
+            renew_leases=request.renew_leases,
+        )
+        return pb.PollResponse(
+            statuses=[replies.status(task) for task in tasks], unknown_task_ids=unknown, revision=revision
+        )
+
+    async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[pb.WatchTasksResponse]:
+        """WatchTasks."""
+        which = requests.task_filter(request.filter)
+        async for change in self._supervisor.watch(caller, which, request.since_revision):
+            yield replies.change(change)
+
+    async def list(self, caller: Caller, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
+        """ListTasks."""
+        tasks, token = self._supervisor.list(
+            caller,
+            requests.task_filter(request.filter),
+            page_size=requests.page_size(request),
+            page_token=request.page_token,
+        )
+        return pb.ListTasksResponse(tasks=[replies.task(task) for task in tasks], next_page_token=token)
+
+    async def read_logs(self, caller: Caller, request: pb.ReadLogsRequest) -> AsyncIterator[pb.ReadLogsResponse]:
+        """ReadLogs."""
+        parts = self._supervisor.read_logs(
+            caller,
+            request.task_id,
+            requests.output(request),
+            start=requests.log_start(request),
+            attempt=request.attempt,
+            until_ended=request.follow,
+        )
+        async for part in parts:
+            yield replies.log_part(part)
+
+    async def write_input(self, caller: Caller, request: pb.WriteInputRequest) -> AsyncIterator[pb.WriteInputResponse]:  # noqa: ARG002  # refused whatever it says
+        """WriteInput."""
+        raise NotServedError("this version gives tasks no standard input; they read an empty one")
+        yield pb.WriteInputResponse()
+
+    async def signal(self, caller: Caller, request: pb.SignalTaskRequest) -> pb.SignalTaskResponse:
+        """SignalTask."""
+        reached = await self._supervisor.signal(
+            caller, request.task_id, request.signal, tree=requests.whole_tree(request)
+        )
+        return pb.SignalTaskResponse(signalled=reached)
+
+    async def delete(self, caller: Caller, request: pb.DeleteTaskRequest) -> pb.DeleteTaskResponse:
+        """DeleteTask."""
+        await self._supervisor.delete(caller, request.task_id)
+        return pb.DeleteTaskResponse()
+
+    async def site(self, caller: Caller, request: pb.GetSiteRequest) -> pb.GetSiteResponse:  # noqa: ARG002  # anybody may ask, for anything there is
+        """GetSite."""
+        live, ended, revision = self._supervisor.load()
+        hello, limits = self._supervisor.hello, self._supervisor.limits
+        site = site_pb2.Site(
+            name=self._site_name,
+            version=version("farspawn"),
+            state=_SITE_STATE[self._supervisor.state],
+            boot_id="" if hello is None else hello.boot,
+            server_started=replies.moment(self._started_at),
+            keeper_started=replies.moment(None if hello is None else hello.started_at),
+            containment=[site_pb2.CONTAINMENT_TIER_SUBREAPER, site_pb2.CONTAINMENT_TIER_COOKIE],
+            limits=site_pb2.Site.Limits(
+                max_live_tasks=limits.max_live_tasks,
+                max_command_bytes=MAX_COMMAND_BYTES,
+                max_poll_tasks=limits.max_poll_tasks,
+                max_ended_tasks=limits.max_ended_tasks,
+            ),
+            load=site_pb2.Site.Load(live_tasks=live, ended_tasks=ended),
+            revision=revision,
+        )
+        return pb.GetSiteResponse(site=site)

@@ -1,0 +1,170 @@
+"""From values to messages. What is not known stays unset."""
+
+from __future__ import annotations
+
+import errno
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from farspawn.v1 import launcher_pb2, task_pb2
+from farspawn_server.changes import Deletion
+from farspawn_server.logs import Chunk
+from farspawn_server.rpc.requests import STATES
+from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
+from farspawn_server.task.life import Cause, LaunchFailure, Outcome, Task, Times, Usage
+from farspawn_server.task.spec import Lease, LeaseAction, Spec, StopPlan
+
+_STATE = {state: number for number, state in STATES.items()}
+_CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
+    Cause.COMPLETED: task_pb2.CAUSE_COMPLETED,
+    Cause.STOP_REQUESTED: task_pb2.CAUSE_STOP_REQUESTED,
+    Cause.MAX_RUNTIME: task_pb2.CAUSE_MAX_RUNTIME,
+    Cause.LEASE_EXPIRED: task_pb2.CAUSE_LEASE_EXPIRED,
+    Cause.SITE_SHUTDOWN: task_pb2.CAUSE_SITE_SHUTDOWN,
+    Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
+    Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
+    Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
+}
+_LEASE_ACTION: dict[LeaseAction, task_pb2.LeaseAction.ValueType] = {
+    LeaseAction.STOP: task_pb2.LEASE_ACTION_STOP,
+    LeaseAction.KILL: task_pb2.LEASE_ACTION_KILL,
+}
+_PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
+    "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
+    "program": task_pb2.LAUNCH_PHASE_PROGRAM,
+    "output": task_pb2.LAUNCH_PHASE_OUTPUT,
+    "spawn": task_pb2.LAUNCH_PHASE_SPAWN,
+}
+
+
+def moment(at: int | None) -> Timestamp | None:
+    """Write a wall clock in nanoseconds."""
+    return None if at is None else Timestamp(seconds=at // 1_000_000_000, nanos=at % 1_000_000_000)
+
+
+def task(value: Task) -> task_pb2.Task:
+    """Write a task."""
+    return task_pb2.Task(status=status(value), spec=_spec(value.spec), owner=value.owner, spec_digest=value.digest)
+
+
+def status(value: Task) -> task_pb2.TaskStatus:
+    """Write what changes about a task."""
+    return task_pb2.TaskStatus(
+        task_id=value.task_id,
+        uid=value.uid,
+        state=_STATE[value.state],  # type: ignore[arg-type]  # a member's number
+        revision=value.revision,
+        attempt=value.attempt,
+        pid=value.pid,
+        times=_times(value.times, None if value.leader is None else value.leader.at),
+        outcome=None if value.outcome is None else _outcome(value.outcome),
+    )
+
+
+def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse:
+    """Write one thing to know; a number is a revision to resume from."""
+    if isinstance(value, Task):
+        return launcher_pb2.WatchTasksResponse(changed=status(value))
+    if isinstance(value, Deletion):
+        return launcher_pb2.WatchTasksResponse(deleted_uid=value.uid)
+    return launcher_pb2.WatchTasksResponse(checkpoint=launcher_pb2.WatchTasksResponse.Checkpoint(revision=value))
+
+
+def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
+    """Write a part of an output."""
+    reply = launcher_pb2.ReadLogsResponse
+    match value:
+        case Header():
+            header = reply.Header(earliest_offset=value.earliest, start_offset=value.start, attempt=value.attempt)
+            return reply(header=header)
+        case Chunk():
+            return reply(chunk=reply.Chunk(offset=value.offset, data=value.data))
+        case Checkpoint():
+            return reply(checkpoint=reply.Checkpoint(offset=value.offset))
+        case End():
+            return reply(end=reply.End(offset=value.offset, complete=value.complete))
+
+
+def _outcome(value: Outcome) -> task_pb2.Outcome:
+    leader = value.leader
+    message = task_pb2.Outcome(
+        core_dumped=leader is not None and leader.core_dumped,
+        cause=_CAUSE[value.cause],
+        stopped_by=value.stopped_by,
+        message=value.message,
+        usage=None if leader is None else _usage(leader.usage),
+        survivors=[task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in value.survivors],
+        launch_failure=None if value.failure is None else _failure(value.failure),
+    )
+    if leader is not None and leader.code is not None:
+        message.exit_code = leader.code
+    if leader is not None and leader.signal is not None:
+        message.signal = leader.signal
+    return message
+
+
+def _usage(value: Usage) -> task_pb2.ResourceUsage:
+    return task_pb2.ResourceUsage(
+        user_time=_seconds(value.user_seconds),
+        system_time=_seconds(value.system_seconds),
+        max_resident_bytes=value.max_resident_bytes,
+    )
+
+
+def _failure(value: LaunchFailure) -> task_pb2.LaunchFailure:
+    return task_pb2.LaunchFailure(
+        error_number=value.error_number,
+        error_name=errno.errorcode.get(value.error_number, ""),
+        phase=_PHASE[value.phase],
+        path=value.path,
+    )
+
+
+def _times(value: Times, leader_exited: int | None) -> task_pb2.TaskTimes:
+    return task_pb2.TaskTimes(
+        created=moment(value.created),
+        started=moment(value.started),
+        stop_requested=moment(value.stop_requested),
+        signalled=moment(value.signalled),
+        killed=moment(value.killed),
+        leader_exited=moment(leader_exited),
+        ended=moment(value.ended),
+    )
+
+
+def _spec(value: Spec) -> task_pb2.TaskSpec:
+    return task_pb2.TaskSpec(
+        argv=value.argv,
+        env=value.env,
+        working_directory=value.working_directory,
+        stop=_stop_plan(value.stop),
+        max_runtime=_span(value.max_runtime),
+        lease=None if value.lease is None else _lease(value.lease),
+        labels=value.labels,
+    )
+
+
+def _stop_plan(value: StopPlan) -> task_pb2.StopPlan | None:
+    if value == StopPlan():
+        return None
+    return task_pb2.StopPlan(
+        linger=_span(value.linger), drain=_span(value.drain), signal=value.signal or 0, grace=_span(value.grace)
+    )
+
+
+def _lease(value: Lease) -> task_pb2.Lease:
+    return task_pb2.Lease(ttl=_span(value.ttl), action=_LEASE_ACTION[value.action])
+
+
+def _seconds(value: float) -> Duration:
+    return Duration(seconds=int(value), nanos=int(value % 1 * 1e9))
+
+
+def _span(value: timedelta | None) -> Duration | None:
+    if value is None:
+        return None
+    span = Duration()
+    span.FromTimedelta(value)
+    return span

@@ -1,0 +1,142 @@
+"""From messages to values. A message can be odd in ways that a value cannot: that is refused here, and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from farspawn.v1 import launcher_pb2, task_pb2
+from farspawn_server.logs import Output
+from farspawn_server.supervisor.follow import Start
+from farspawn_server.supervisor.registry import Filter
+from farspawn_server.task.errors import SpecInvalidError, Violation
+from farspawn_server.task.life import State
+from farspawn_server.task.spec import Lease, LeaseAction, Spec, StopPlan
+
+_T = TypeVar("_T")
+
+# timedelta holds about 2.7 million years; protobuf's Duration 10,000. Ours is far below both, see task.rules.
+_MOST_SECONDS = 315_576_000_000
+_NANOS = 1_000_000_000
+
+STATES: dict[int, State] = {
+    task_pb2.TASK_STATE_PENDING: State.PENDING,
+    task_pb2.TASK_STATE_STARTING: State.STARTING,
+    task_pb2.TASK_STATE_RUNNING: State.RUNNING,
+    task_pb2.TASK_STATE_STOPPING: State.STOPPING,
+    task_pb2.TASK_STATE_EXITED: State.EXITED,
+    task_pb2.TASK_STATE_FAILED: State.FAILED,
+    task_pb2.TASK_STATE_LOST: State.LOST,
+}
+_LEASE_ACTIONS: dict[int, LeaseAction] = {
+    task_pb2.LEASE_ACTION_UNSPECIFIED: LeaseAction.STOP,
+    task_pb2.LEASE_ACTION_STOP: LeaseAction.STOP,
+    task_pb2.LEASE_ACTION_KILL: LeaseAction.KILL,
+}
+_OUTPUTS: dict[int, Output] = {
+    launcher_pb2.LOG_STREAM_UNSPECIFIED: Output.STDOUT,
+    launcher_pb2.LOG_STREAM_STDOUT: Output.STDOUT,
+    launcher_pb2.LOG_STREAM_STDERR: Output.STDERR,
+}
+_TREE: dict[int, bool] = {
+    launcher_pb2.SIGNAL_SCOPE_UNSPECIFIED: False,
+    launcher_pb2.SIGNAL_SCOPE_LEADER: False,
+    launcher_pb2.SIGNAL_SCOPE_TREE: True,
+}
+
+
+def spec(message: task_pb2.TaskSpec) -> Spec:
+    """Read what to run."""
+    lease = None
+    if message.HasField("lease"):
+        ttl = _span(message.lease, "ttl", "spec.lease")
+        if ttl is None:
+            raise _bad("spec.lease.ttl", "give the span within which the lease is renewed")
+        lease = Lease(ttl, _value(_LEASE_ACTIONS, message.lease.action, "spec.lease.action"))
+    return Spec(
+        argv=tuple(message.argv),
+        env=dict(message.env),
+        working_directory=message.working_directory or "/",
+        stop=stop_plan(message.stop, "spec.stop"),
+        max_runtime=_span(message, "max_runtime", "spec"),
+        lease=lease,
+        labels=dict(message.labels),
+    )
+
+
+def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
+    """Read how to stop."""
+    return StopPlan(
+        linger=_span(message, "linger", field),
+        drain=_span(message, "drain", field),
+        signal=message.signal or None,
+        grace=_span(message, "grace", field),
+    )
+
+
+def wait(message: launcher_pb2.PollRequest) -> timedelta:
+    """Read how long to wait."""
+    span = _span(message, "wait", "")
+    if span is not None and span < timedelta(0):
+        raise _bad("wait", "a span is not negative")
+    return span or timedelta(0)
+
+
+def task_filter(message: launcher_pb2.TaskFilter) -> Filter:
+    """Read which tasks are meant."""
+    return Filter(
+        states=frozenset(_value(STATES, number, "filter.states") for number in message.states),
+        labels=dict(message.labels),
+        owner=message.owner,
+    )
+
+
+def page_size(message: launcher_pb2.ListTasksRequest) -> int:
+    """Read how many are wanted."""
+    if message.page_size < 0:
+        raise _bad("page_size", "a number of tasks is not negative")
+    return min(message.page_size, 1000) or 100
+
+
+def output(message: launcher_pb2.ReadLogsRequest) -> Output:
+    """Read which output is meant."""
+    return _value(_OUTPUTS, message.stream, "stream")
+
+
+def log_start(message: launcher_pb2.ReadLogsRequest) -> Start:
+    """Read where to begin."""
+    match message.WhichOneof("start"):
+        case "offset":
+            return Start(offset=message.offset)
+        case "tail_lines":
+            return Start(tail_lines=message.tail_lines)
+        case _:
+            return Start()
+
+
+def whole_tree(message: launcher_pb2.SignalTaskRequest) -> bool:
+    """Read which processes are meant."""
+    return _value(_TREE, message.scope, "scope")
+
+
+def _value(known: dict[int, _T], number: int, field: str) -> _T:
+    if number not in known:
+        raise _bad(field, f"{number} is not known to this site; known: {', '.join(map(str, sorted(known)))}")
+    return known[number]
+
+
+def _span(
+    message: task_pb2.TaskSpec | task_pb2.StopPlan | task_pb2.Lease | launcher_pb2.PollRequest, name: str, field: str
+) -> timedelta | None:
+    if not message.HasField(name):  # type: ignore[arg-type]  # the stubs know the names as literals
+        return None
+    span: Duration = getattr(message, name)
+    if abs(span.seconds) > _MOST_SECONDS or abs(span.nanos) >= _NANOS or span.seconds * span.nanos < 0:
+        raise _bad(f"{field}.{name}".lstrip("."), "not a valid google.protobuf.Duration")
+    return timedelta(seconds=span.seconds, microseconds=span.nanos / 1000)
+
+
+def _bad(field: str, description: str) -> SpecInvalidError:
+    return SpecInvalidError([Violation(field, description)])

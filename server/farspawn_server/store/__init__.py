@@ -1,0 +1,5 @@
+"""What must survive: every task, in SQLite, before anybody is told."""
+
+from farspawn_server.store.store import Store, StoreError
+
+__all__ = ["Store", "StoreError"]

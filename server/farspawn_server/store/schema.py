@@ -1,0 +1,58 @@
+"""The database file: how it is opened, and how an older one becomes a newer one.
+
+`PRAGMA user_version` is the number of migrations that a file has seen. A file from a newer farspawn is refused:
+guessing what it means could lose tasks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+# Never edit one that has been released: add another, and keep a file of each version in the tests.
+_MIGRATIONS = (
+    """
+    CREATE TABLE task (
+        uid TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        spec TEXT NOT NULL,    -- JSON; written once
+        record TEXT NOT NULL,  -- JSON; everything else
+        UNIQUE (owner, task_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE site (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        revision INTEGER NOT NULL  -- the greatest ever given, also when that task was deleted
+    ) STRICT;
+    INSERT INTO site VALUES (1, 0);
+    """,
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the database, made or brought up to date as needed.
+
+    Raises:
+        sqlite3.Error: it cannot be read or written.
+        ValueError: it was written by a newer farspawn.
+    """
+    # autocommit mode: the writer says BEGIN and COMMIT itself. Used from the writer's thread once it runs.
+    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # an answer means it is on the disk
+        database.execute("PRAGMA busy_timeout = 5000")
+        _migrate(database, path)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _migrate(database: sqlite3.Connection, path: Path) -> None:
+    version: int = database.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(_MIGRATIONS):
+        raise ValueError(f"{path} has schema version {version}, this farspawn knows {len(_MIGRATIONS)}: upgrade it")
+    for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+        database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")

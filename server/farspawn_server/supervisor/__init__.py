@@ -1,0 +1,5 @@
+"""The one door: launch, stop, poll, watch, list, read logs, signal, delete, recover."""
+
+from farspawn_server.supervisor.supervisor import Supervisor
+
+__all__ = ["Supervisor"]

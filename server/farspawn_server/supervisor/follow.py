@@ -1,0 +1,150 @@
+"""Following tasks: the three calls that wait. None of them holds a lock, so none delays anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from farspawn_server.changes import Changes, Deletion
+from farspawn_server.logs import Chunk, read_chunk, start_of_tail
+from farspawn_server.policy import Caller
+from farspawn_server.supervisor.charge import Charge
+from farspawn_server.supervisor.registry import Filter, Registry
+from farspawn_server.task.errors import LogOffsetExpiredError
+from farspawn_server.task.life import Task
+
+LONGEST_WAIT = timedelta(minutes=5)
+KEEP_ALIVE_SECONDS = 15.0
+_FIRST_LOOK_SECONDS = 0.02
+_LAST_LOOK_SECONDS = 0.25
+
+
+async def poll(
+    registry: Registry,
+    changes: Changes,
+    caller: Caller,
+    task_ids: Sequence[str],
+    *,
+    wait: timedelta,
+    since_revision: int,
+    renew_leases: bool,
+) -> tuple[list[Task], list[str], int]:
+    """See Supervisor.poll."""
+    deadline = time.monotonic() + min(wait, LONGEST_WAIT).total_seconds()
+    known_before: int | None = None
+    while True:
+        found = [(task_id, registry.find(caller, task_id)) for task_id in dict.fromkeys(task_ids)]
+        charges = [charge for _, charge in found if charge is not None]
+        unknown = [task_id for task_id, charge in found if charge is None]
+        if renew_leases:
+            for charge in charges:
+                charge.renew_lease()
+        newer = [charge.task for charge in charges if charge.task.revision > since_revision]
+        deleted_meanwhile = known_before is not None and len(charges) < known_before
+        left = deadline - time.monotonic()
+        if newer or not since_revision or not charges or deleted_meanwhile or left <= 0:
+            return sorted(newer, key=lambda task: task.revision), unknown, changes.revision
+        known_before = len(charges)
+        # A lease must not run out under the very call that renews it.
+        ttls = [each.task.spec.lease.ttl.total_seconds() for each in charges if each.task.spec.lease is not None]
+        patience = min(left, *(ttl / 3 for ttl in ttls)) if renew_leases and ttls else left
+        await changes.wait([charge.task.uid for charge in charges], patience)
+
+
+async def watch(
+    changes: Changes, caller: Caller, which: Filter, since_revision: int
+) -> AsyncIterator[Task | Deletion | int]:
+    """See Supervisor.watch."""
+    seen = since_revision
+    told: int | None = None
+    while True:
+        batch, seen = changes.since(seen), changes.revision
+        for change in batch:
+            if change.owner != caller.identity:
+                continue
+            if isinstance(change, Deletion) or which.matches(change):
+                yield change
+        if changes.revision > seen:
+            continue  # more happened while the reader took its time
+        if told is None or not batch:
+            yield seen
+            told = seen
+        if changes.revision == seen:
+            await changes.wait(None, KEEP_ALIVE_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where to begin reading: at an offset, or at the last so many lines; both None: at the beginning."""
+
+    offset: int | None = None
+    tail_lines: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Where an output begins."""
+
+    earliest: int
+    start: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place to resume from."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why reading is over: `complete` means that there will never be more."""
+
+    offset: int
+    complete: bool
+
+
+LogPart = Header | Chunk | Checkpoint | End
+
+
+async def read_logs(
+    charge: Charge, changes: Changes, path: Path, *, start: Start, attempt: int, until_ended: bool
+) -> AsyncIterator[LogPart]:
+    """See Supervisor.read_logs."""
+    offset = start.offset or 0
+    if start.tail_lines is not None:
+        offset = await asyncio.to_thread(start_of_tail, path, start.tail_lines)
+    elif offset > (size := (await asyncio.to_thread(read_chunk, path, 0)).size):
+        raise LogOffsetExpiredError(offset, earliest=0, end=size)
+    yield Header(earliest=0, start=offset, attempt=attempt)
+    patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
+    while True:
+        # Asked before reading: what was written before the end is read after it was seen.
+        complete = _written_out(charge, attempt)
+        chunk = await asyncio.to_thread(read_chunk, path, offset)
+        if chunk.data:
+            yield chunk
+            offset += len(chunk.data)
+            patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
+        elif complete or not until_ended or charge.task.state.final:
+            yield End(offset, complete)
+            return
+        else:
+            await changes.wait([charge.task.uid], patience)
+            patience = min(2 * patience, _LAST_LOOK_SECONDS)
+            if time.monotonic() - quiet_since > KEEP_ALIVE_SECONDS:
+                yield Checkpoint(offset)
+                quiet_since = time.monotonic()
+
+
+def _written_out(charge: Charge, attempt: int) -> bool:
+    """Whether nobody is left who could write to the output of this attempt."""
+    task = charge.task
+    if attempt < task.attempt:
+        return True
+    return task.state.final and task.outcome is not None and not task.outcome.survivors

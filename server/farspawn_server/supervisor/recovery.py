@@ -1,0 +1,28 @@
+"""What a stored task becomes when the server starts: decided from what is stored and what the keeper holds."""
+
+from __future__ import annotations
+
+import enum
+
+from farspawn_server.keeper.messages import Hello, Holding
+from farspawn_server.task.life import Cause, Task
+
+
+class Verdict(enum.Enum):
+    """What to do with a task that had not ended."""
+
+    SETTLE = enum.auto()  # the keeper has it: go on from what it knows
+    SPAWN = enum.auto()  # this keeper was never asked: ask now
+    LOSE = enum.auto()  # nobody can know what became of it
+
+
+def judge(task: Task, hello: Hello, holding: Holding | None) -> tuple[Verdict, Cause, str]:
+    """Return what to do, and for LOSE why."""
+    if task.boot != hello.boot:
+        return Verdict.LOSE, Cause.HOST_REBOOTED, "the machine was rebooted while the task ran"
+    if holding is not None:
+        return Verdict.SETTLE, Cause.COMPLETED, ""
+    if task.keeper == hello.keeper and not task.pid:
+        # The order was lost with the server that was about to give it: the keeper drops nothing by itself.
+        return Verdict.SPAWN, Cause.COMPLETED, ""
+    return Verdict.LOSE, Cause.KEEPER_LOST, "the keeper that owned the task died, and its exit status with it"

@@ -1,0 +1,120 @@
+"""Which tasks there are, by owner and id, and who may see them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from farspawn_server.policy import Caller
+from farspawn_server.supervisor.charge import Charge
+from farspawn_server.task.errors import SpecInvalidError, TaskNotFoundError, Violation
+from farspawn_server.task.life import State, Task
+from farspawn_server.task.spec import Owner, TaskId, Uid
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which tasks: all conditions together; an empty one matches all."""
+
+    states: frozenset[State] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    owner: str = ""
+
+    def matches(self, task: Task) -> bool:
+        """Whether a task is among them."""
+        return (
+            (not self.states or task.state in self.states)
+            and (not self.owner or task.owner == self.owner)
+            and self.labels.items() <= task.spec.labels.items()
+        )
+
+
+class Registry:
+    """All charges, in the order of their uids, which is that of their creation."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._by_uid: dict[Uid, Charge] = {}
+        self._by_name: dict[tuple[Owner, TaskId], Charge] = {}
+        self._live: set[Uid] = set()
+
+    def add(self, charge: Charge) -> None:
+        """Take a charge in. One whose task is not stored yet is found by `claimed` only."""
+        task = charge.task
+        self._by_uid[task.uid] = charge
+        self._by_name[task.owner, task.task_id] = charge
+        if not task.state.final:
+            self._live.add(task.uid)
+
+    def remove(self, charge: Charge) -> None:
+        """Let a charge go."""
+        task = charge.task
+        del self._by_uid[task.uid]
+        del self._by_name[task.owner, task.task_id]
+        self._live.discard(task.uid)
+
+    def ended(self, charge: Charge) -> None:
+        """Note that a charge's task reached a final state."""
+        self._live.discard(charge.task.uid)
+
+    @property
+    def live_count(self) -> int:
+        """How many tasks have not ended."""
+        return len(self._live)
+
+    @property
+    def ended_count(self) -> int:
+        """How many have, and were not deleted."""
+        return len(self._by_uid) - len(self._live)
+
+    def live(self) -> list[Charge]:
+        """Return the charges whose tasks have not ended."""
+        return [self._by_uid[uid] for uid in self._live]
+
+    def oldest_ended(self, count: int) -> list[Charge]:
+        """Return the ended ones that were made first."""
+        ended = (charge for uid, charge in self._by_uid.items() if uid not in self._live)
+        return list(itertools.islice(ended, count))
+
+    def by_uid(self, uid: str) -> Charge | None:
+        """Return the charge with this uid."""
+        return self._by_uid.get(Uid(uid))
+
+    def claimed(self, owner: Owner, task_id: TaskId) -> Charge | None:
+        """Return the charge that has this name, also while it is still being stored."""
+        return self._by_name.get((owner, task_id))
+
+    def find(self, caller: Caller, task_id: str) -> Charge | None:
+        """Return the caller's task of this name."""
+        charge = self._by_name.get((caller.identity, TaskId(task_id)))
+        return charge if charge is not None and charge.task.revision else None
+
+    def get(self, caller: Caller, task_id: str) -> Charge:
+        """Return the caller's task of this name.
+
+        Raises:
+            TaskNotFoundError: there is none, or it is somebody else's.
+        """
+        charge = self.find(caller, task_id)
+        if charge is None:
+            raise TaskNotFoundError(task_id)
+        return charge
+
+    def page(self, caller: Caller, which: Filter, *, size: int, token: str) -> tuple[list[Task], str]:
+        """Return a page of the caller's tasks, oldest first, and the token of the next one, empty at the end.
+
+        Raises:
+            SpecInvalidError: the token is not one of ours.
+        """
+        if token and len(token) != _UID_LENGTH:
+            raise SpecInvalidError([Violation("page_token", "not from this site: begin again without one")])
+        matching = (task for task in self._after(token) if task.owner == caller.identity and which.matches(task))
+        found = list(itertools.islice(matching, size + 1))
+        return found[:size], found[size - 1].uid if len(found) > size else ""
+
+    def _after(self, uid: str) -> Iterator[Task]:
+        return (each.task for key, each in self._by_uid.items() if key > uid and each.task.revision)
+
+
+_UID_LENGTH = 36

@@ -1,0 +1,341 @@
+"""The verbs of the contract, for tasks and not for messages: one method each.
+
+What is begun goes on when its caller is gone: a verb that changes something runs in an asyncio task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from farspawn_server.changes import Changes, Deletion
+from farspawn_server.keeper.messages import Hello, Holding, Spawn
+from farspawn_server.link import KeeperLink
+from farspawn_server.logs import LogFiles, Output
+from farspawn_server.policy import Caller, Limits
+from farspawn_server.store import Store, StoreError
+from farspawn_server.supervisor import follow
+from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.supervisor.environment import environment
+from farspawn_server.supervisor.recovery import Verdict, judge
+from farspawn_server.supervisor.registry import Filter, Registry
+from farspawn_server.supervisor.uid import uuid7
+from farspawn_server.task import rules
+from farspawn_server.task.errors import (
+    DrainingError,
+    RecoveringError,
+    SpecInvalidError,
+    StorageFullError,
+    TaskIdReusedError,
+    TaskNotEndedError,
+    TaskNotRunningError,
+    Violation,
+)
+from farspawn_server.task.life import Cause, State, Stop, Task, Times
+from farspawn_server.task.spec import Spec, StopPlan, TaskId, Uid
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_START_PATIENCE_SECONDS = 1.0
+"""How long LaunchTask waits for the process; after that it answers STARTING."""
+
+
+class Supervisor:
+    """Every task of the site. Used from one event loop."""
+
+    def __init__(self, *, store: Store, logs: LogFiles, limits: Limits) -> None:
+        """Describe a supervisor that serves nothing before `recover`."""
+        self._store = store
+        self._logs = logs
+        self.limits = limits
+        self._registry = Registry()
+        self._changes = Changes(0, [])
+        self._revision = 0
+        self._ground: Ground | None = None  # None: recovery is not done
+        self._draining = False
+        self._hello: Hello | None = None
+        self._early: list[Holding] = []
+        self._under_way: set[asyncio.Task[object]] = set()
+
+    # --- the site ------------------------------------------------------------------------------------------------
+
+    async def recover(self, link: KeeperLink, hello: Hello) -> None:
+        """Take stock: bring what is stored and what the keeper holds together. From then on calls are served."""
+        self._revision, tasks = self._store.load()
+        self._changes = Changes(self._revision, tasks)
+        ground = Ground(self._store, link, self._changes, self._next_revision, self._ended)
+        holdings = {holding.uid: holding for holding in hello.holdings}
+        lost: list[Coroutine[None, None, None]] = []
+        for task in tasks:
+            charge = Charge(task, ground)
+            self._registry.add(charge)
+            holding = holdings.pop(task.uid, None)
+            if task.state.final:
+                if holding is not None:
+                    link.forget(task.uid)
+                continue
+            verdict, cause, message = judge(task, hello, holding)
+            if verdict is Verdict.LOSE:
+                lost.append(charge.lose(cause, message))
+            elif verdict is Verdict.SPAWN:
+                link.spawn(self._order(task))
+            elif holding is not None:
+                charge.hold(holding)
+                charge.resume()
+        for uid in holdings:
+            # No process without a task: its launch was never recorded, or its deletion was.
+            log.warning("process without a task killed", extra={"uid": uid})
+            link.kill(uid)
+            link.forget(uid)
+        await asyncio.gather(*lost)  # together, so that they share commits
+        await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
+        self._hello, self._ground = hello, ground
+        for holding in self._early:
+            self.hold(holding)
+        log.info("recovered", extra={"tasks": len(tasks), "live": self._registry.live_count})
+
+    def hold(self, holding: Holding) -> None:
+        """Take in what the keeper knows of a task."""
+        if self._ground is None:
+            self._early.append(holding)
+        elif (charge := self._registry.by_uid(holding.uid)) is not None:
+            charge.hold(holding)
+
+    async def drain(self) -> None:
+        """Take no new tasks, stop all by their plans, and return when every one has ended."""
+        self._draining = True
+        now = time.monotonic_ns()
+        for charge in self._registry.live():
+            await charge.stop(Stop.by_plan(charge.task.plan, now, cause=Cause.SITE_SHUTDOWN))
+        while self._registry.live_count:
+            await self._changes.wait(None, 1.0)
+
+    def close(self) -> None:
+        """Send away everybody who waits: the server ends. Tasks run on."""
+        self._changes.close()
+
+    @property
+    def state(self) -> str:
+        """One of "recovering", "draining", "serving"."""
+        if self._ground is None:
+            return "recovering"
+        return "draining" if self._draining else "serving"
+
+    def load(self) -> tuple[int, int, int]:
+        """Return how many tasks live, how many have ended, and the site's revision."""
+        return self._registry.live_count, self._registry.ended_count, self._changes.revision
+
+    @property
+    def hello(self) -> Hello | None:
+        """What the keeper said of itself; None before recovery."""
+        return self._hello
+
+    # --- the verbs -----------------------------------------------------------------------------------------------
+
+    async def launch(self, caller: Caller, task_id: str, spec: Spec) -> tuple[Task, bool]:
+        """Start a task once; return it, and whether this call made it.
+
+        Raises:
+            SpecInvalidError, TaskIdReusedError, LimitReachedError, StorageFullError, DrainingError, RecoveringError.
+        """
+        ground = self._ready()
+        rules.refuse_if_any([*rules.bad_launch(task_id, spec)])
+        charge, created = await self._see_through(
+            self._launch(ground, caller, TaskId(task_id or uuid7()), spec, spec.digest())
+        )
+        if charge.task.state is State.STARTING:
+            await self._changes.wait([charge.task.uid], _START_PATIENCE_SECONDS)
+        return charge.task, created
+
+    async def stop(self, caller: Caller, task_id: str, plan: StopPlan) -> Task:
+        """Begin to stop a task, or shorten the stop that is under way.
+
+        Raises:
+            SpecInvalidError, TaskNotFoundError, StorageFullError, RecoveringError.
+        """
+        self._ready()
+        rules.refuse_if_any([*rules.bad_plan(plan, "plan")])
+        charge = self._registry.get(caller, task_id)
+        stop = Stop.by_plan(
+            plan.or_else(charge.task.plan), time.monotonic_ns(), cause=Cause.STOP_REQUESTED, by=caller.identity
+        )
+        try:
+            return await self._see_through(charge.stop(stop))
+        except StoreError as error:
+            raise StorageFullError(f"the stop of {task_id!r} cannot be recorded: {error}") from error
+
+    async def poll(
+        self, caller: Caller, task_ids: Sequence[str], *, wait: timedelta, since_revision: int, renew_leases: bool
+    ) -> tuple[list[Task], list[str], int]:
+        """Return the tasks that changed after a revision, the ids that name none, and the present revision.
+
+        Raises:
+            SpecInvalidError, RecoveringError.
+        """
+        self._ready()
+        if not 1 <= len(task_ids) <= self.limits.max_poll_tasks:
+            raise SpecInvalidError([Violation("task_ids", f"give 1 to {self.limits.max_poll_tasks} ids")])
+        return await follow.poll(
+            self._registry,
+            self._changes,
+            caller,
+            task_ids,
+            wait=wait,
+            since_revision=since_revision,
+            renew_leases=renew_leases,
+        )
+
+    def watch(self, caller: Caller, which: Filter, since_revision: int) -> AsyncIterator[Task | Deletion | int]:
+        """Yield each change after a revision, and revisions to resume from; ends only when the site does.
+
+        Raises:
+            RecoveringError.
+        """
+        self._ready()
+        return follow.watch(self._changes, caller, which, since_revision)
+
+    def list(self, caller: Caller, which: Filter, *, page_size: int, page_token: str) -> tuple[Sequence[Task], str]:
+        """Return a page of tasks, oldest first, and the token of the next.
+
+        Raises:
+            SpecInvalidError, RecoveringError.
+        """
+        self._ready()
+        return self._registry.page(caller, which, size=page_size, token=page_token)
+
+    def read_logs(
+        self, caller: Caller, task_id: str, output: Output, *, start: follow.Start, attempt: int, until_ended: bool
+    ) -> AsyncIterator[follow.LogPart]:
+        """Yield an output: a header, chunks and checkpoints, an end.
+
+        Raises:
+            SpecInvalidError, TaskNotFoundError, RecoveringError; LogOffsetExpiredError at the first part.
+        """
+        self._ready()
+        charge = self._registry.get(caller, task_id)
+        attempt = attempt or charge.task.attempt
+        if not 1 <= attempt <= charge.task.attempt:
+            raise SpecInvalidError([Violation("attempt", f"from 1 to {charge.task.attempt}, or 0 for the newest")])
+        path = self._logs.path(charge.task.uid, attempt, output)
+        return follow.read_logs(charge, self._changes, path, start=start, attempt=attempt, until_ended=until_ended)
+
+    async def signal(self, caller: Caller, task_id: str, number: int, *, tree: bool) -> int:
+        """Signal a task and return how many processes were reached.
+
+        Raises:
+            SpecInvalidError, TaskNotFoundError, TaskNotRunningError, RecoveringError.
+        """
+        ground = self._ready()
+        rules.refuse_if_any([*rules.bad_signal(number, "signal")])
+        task = self._registry.get(caller, task_id).task
+        # The keeper knows best: its answer is 0 when there is nobody to signal.
+        reached = 0 if task.state.final else await ground.link.signal(task.uid, number, tree=tree)
+        if reached == 0:
+            raise TaskNotRunningError(task_id, self._registry.get(caller, task_id).task.state.value)
+        return reached
+
+    async def delete(self, caller: Caller, task_id: str) -> None:
+        """Forget an ended task and its logs.
+
+        Raises:
+            TaskNotFoundError, TaskNotEndedError, StorageFullError, RecoveringError.
+        """
+        self._ready()
+        charge = self._registry.get(caller, task_id)
+        if not charge.task.state.final:
+            raise TaskNotEndedError(task_id, charge.task.state.value)
+        try:
+            await self._see_through(self._delete(charge))
+        except StoreError as error:
+            raise StorageFullError(f"the deletion of {task_id!r} cannot be recorded: {error}") from error
+
+    # --- below the verbs -----------------------------------------------------------------------------------------
+
+    def _ready(self) -> Ground:
+        if self._ground is None:
+            raise RecoveringError("the agent has just started and takes stock of its tasks: try again in a moment")
+        return self._ground
+
+    async def _launch(
+        self, ground: Ground, caller: Caller, task_id: TaskId, spec: Spec, digest: str
+    ) -> tuple[Charge, bool]:
+        while (existing := self._registry.claimed(caller.identity, task_id)) is not None:
+            async with existing.lock:  # somebody may be about to store it
+                if existing.task.revision:
+                    if existing.task.digest != digest:
+                        raise TaskIdReusedError(task_id, existing=existing.task.digest, given=digest)
+                    return existing, False
+        if self._draining:
+            raise DrainingError("the site is shutting down: launch elsewhere, or again when it is back")
+        self.limits.admit(self._registry.live_count)
+        assert self._hello is not None
+        task = Task(
+            uid=Uid(uuid7()),
+            task_id=task_id,
+            owner=caller.identity,
+            spec=spec,
+            digest=digest,
+            state=State.STARTING,
+            times=Times(created=time.time_ns()),
+            keeper=self._hello.keeper,
+            boot=self._hello.boot,
+        )
+        charge = Charge(task, ground)
+        async with charge.lock:
+            self._registry.add(charge)  # from here on the name is taken
+            try:
+                await charge.commit(task)
+            except StoreError as error:
+                self._registry.remove(charge)
+                raise StorageFullError(f"the task cannot be recorded: {error}") from error
+            ground.link.spawn(self._order(charge.task))
+        charge.resume()
+        return charge, True
+
+    def _order(self, task: Task) -> Spawn:
+        return Spawn(
+            uid=task.uid,
+            argv=list(task.spec.argv),
+            env=environment(task),
+            cwd=task.spec.working_directory,
+            stdout=str(self._logs.path(task.uid, task.attempt, Output.STDOUT)),
+            stderr=str(self._logs.path(task.uid, task.attempt, Output.STDERR)),
+        )
+
+    async def _delete(self, charge: Charge) -> None:
+        async with charge.lock:
+            task = charge.task
+            if self._registry.by_uid(task.uid) is not charge:
+                return  # somebody else was faster: it is deleted
+            revision = self._next_revision()
+            await self._store.delete(task.uid, revision)
+            self._registry.remove(charge)
+            self._changes.publish(Deletion(task.uid, task.owner, revision))
+        await asyncio.to_thread(self._logs.remove, task.uid, task.attempt)
+
+    def _ended(self, charge: Charge) -> None:
+        self._registry.ended(charge)
+        surplus = self._registry.ended_count - self.limits.max_ended_tasks
+        if surplus > 0 and self._ground is not None:
+            for oldest in self._registry.oldest_ended(surplus):
+                self._begin(self._delete(oldest))
+
+    def _next_revision(self) -> int:
+        self._revision += 1
+        return self._revision
+
+    async def _see_through(self, work: Coroutine[None, None, _T]) -> _T:
+        """Run to the end, whatever becomes of the caller."""
+        return await asyncio.shield(self._begin(work))
+
+    def _begin(self, work: Coroutine[None, None, _T]) -> asyncio.Task[_T]:
+        under_way = asyncio.create_task(work)
+        self._under_way.add(under_way)  # the loop itself holds tasks only weakly
+        under_way.add_done_callback(self._under_way.discard)
+        return under_way

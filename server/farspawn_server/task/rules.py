@@ -1,0 +1,119 @@
+"""What makes a request well-formed, whoever asks and whatever the site allows."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from farspawn_server.task.errors import SpecInvalidError, Violation
+from farspawn_server.task.spec import Spec, StopPlan, TaskId
+
+MAX_SPAN = timedelta(days=3650)
+MAX_COMMAND_BYTES = 1 << 20
+"""Of argv and env together, each string with its NUL. Linux itself takes a quarter of the stack limit, mostly 2 MiB."""
+# MAX_ARG_STRLEN of the kernel: execve(2) refuses one longer string with E2BIG whatever else there is.
+MAX_STRING_BYTES = 128 * 1024 - 1
+MAX_LABELS = 64
+RESERVED_PREFIX = "FARSPAWN_"
+LAST_SIGNAL = 64
+
+_TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
+_LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
+
+
+def check_task_id(task_id: str, field: str = "task_id") -> TaskId:
+    """Return the id if it is a legal one, else raise SpecInvalidError."""
+    refuse_if_any([*_bad_task_id(task_id, field)])
+    return TaskId(task_id)
+
+
+def refuse_if_any(violations: list[Violation]) -> None:
+    """Raise SpecInvalidError unless the list is empty."""
+    if violations:
+        raise SpecInvalidError(violations)
+
+
+def bad_launch(task_id: str, spec: Spec) -> Iterator[Violation]:
+    """Yield what is wrong with a LaunchTask. An empty task id is right: the site makes one."""
+    if task_id:
+        yield from _bad_task_id(task_id, "task_id")
+    yield from _bad_command(spec)
+    yield from _bad_env_names(spec.env)
+    yield from _bad_directory(spec.working_directory)
+    yield from bad_plan(spec.stop, "spec.stop")
+    yield from _bad_span(spec.max_runtime, "spec.max_runtime", at_least=timedelta(milliseconds=1))
+    if spec.lease is not None:
+        yield from _bad_span(spec.lease.ttl, "spec.lease.ttl", at_least=timedelta(seconds=1))
+    yield from _bad_labels(spec.labels, "spec.labels")
+
+
+def bad_plan(plan: StopPlan, field: str) -> Iterator[Violation]:
+    """Yield what is wrong with a stop plan."""
+    yield from _bad_span(plan.linger, f"{field}.linger")
+    yield from _bad_span(plan.drain, f"{field}.drain")
+    yield from _bad_span(plan.grace, f"{field}.grace")
+    if plan.signal is not None:
+        yield from bad_signal(plan.signal, f"{field}.signal")
+
+
+def bad_signal(number: int, field: str) -> Iterator[Violation]:
+    """Yield what is wrong with a signal number."""
+    if not 1 <= number <= LAST_SIGNAL:
+        yield Violation(field, f"{number} is no Linux signal: give a number from 1 to {LAST_SIGNAL}")
+
+
+def _bad_task_id(task_id: str, field: str) -> Iterator[Violation]:
+    if not _TASK_ID.fullmatch(task_id):
+        yield Violation(field, "give 1 to 128 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit")
+
+
+def _bad_command(spec: Spec) -> Iterator[Violation]:
+    if not spec.argv or not spec.argv[0]:
+        yield Violation("spec.argv", "give at least the program's name")
+    total = 0
+    for index, argument in enumerate(spec.argv):
+        total += len(os.fsencode(argument)) + 1
+        yield from _bad_string(argument, f"spec.argv[{index}]")
+    for name, value in spec.env.items():
+        total += len(os.fsencode(name)) + len(os.fsencode(value)) + 2
+        yield from _bad_string(f"{name}={value}", f"spec.env[{name[:64]!r}]")
+    if total > MAX_COMMAND_BYTES:
+        yield Violation("spec.argv", f"with env {total} bytes, at most {MAX_COMMAND_BYTES}: pass a file instead")
+
+
+def _bad_string(text: str, field: str) -> Iterator[Violation]:
+    if "\0" in text:
+        yield Violation(field, "holds a NUL character, which ends a string for the kernel")
+    if len(os.fsencode(text)) > MAX_STRING_BYTES:
+        yield Violation(field, f"longer than {MAX_STRING_BYTES} bytes, the kernel's limit for one string")
+
+
+def _bad_env_names(env: Mapping[str, str]) -> Iterator[Violation]:
+    for name in env:
+        if not name or "=" in name:
+            yield Violation(f"spec.env[{name[:64]!r}]", "a name is not empty and holds no '='")
+        elif name.startswith(RESERVED_PREFIX):
+            yield Violation(f"spec.env[{name[:64]!r}]", f"names that begin with {RESERVED_PREFIX} are the site's own")
+
+
+def _bad_directory(path: str) -> Iterator[Violation]:
+    if not path.startswith("/") or "\0" in path:
+        yield Violation("spec.working_directory", "give an absolute path, or nothing for /")
+
+
+def _bad_span(span: timedelta | None, field: str, at_least: timedelta = timedelta(0)) -> Iterator[Violation]:
+    if span is not None and not at_least <= span <= MAX_SPAN:
+        yield Violation(field, f"from {at_least.total_seconds():g} s to {MAX_SPAN.days} days")
+
+
+def _bad_labels(labels: Mapping[str, str], field: str) -> Iterator[Violation]:
+    if len(labels) > MAX_LABELS:
+        yield Violation(field, f"{len(labels)} labels, at most {MAX_LABELS}")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            yield Violation(f"{field}[{key[:64]!r}]", "a key has 1 to 63 characters of A-Z a-z 0-9 . _ - /")
+        if not _LABEL_VALUE.fullmatch(value):
+            yield Violation(f"{field}[{key[:64]!r}]", "a value has at most 256 characters and no control characters")

@@ -1,0 +1,96 @@
+"""What a caller asks for: values that never change once a task exists, and their digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NewType
+
+TaskId = NewType("TaskId", str)
+"""A caller's name for a task: unique among the tasks of one owner."""
+Uid = NewType("Uid", str)
+"""The site's name for a task: unique for ever."""
+Owner = NewType("Owner", str)
+"""The identity that launched a task."""
+
+
+class LeaseAction(enum.Enum):
+    """What happens to a task whose lease is over."""
+
+    STOP = "stop"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlan:
+    """How to stop a task: linger, drain, signal, grace, SIGKILL. None: whatever the next in line says."""
+
+    linger: timedelta | None = None
+    drain: timedelta | None = None
+    signal: int | None = None
+    grace: timedelta | None = None
+
+    def or_else(self, default: StopPlan) -> StopPlan:
+        """Return this plan with its gaps filled from another."""
+        return StopPlan(
+            linger=default.linger if self.linger is None else self.linger,
+            drain=default.drain if self.drain is None else self.drain,
+            signal=default.signal if self.signal is None else self.signal,
+            grace=default.grace if self.grace is None else self.grace,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claim on a task that must be renewed within `ttl`."""
+
+    ttl: timedelta
+    action: LeaseAction = LeaseAction.STOP
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What to run."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = "/"
+    stop: StopPlan = StopPlan()
+    max_runtime: timedelta | None = None
+    lease: Lease | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Return the SHA-256, in hexadecimal, of the spec in a canonical form.
+
+        Fields at their default are left out, so a field that a later version adds changes no digest of today.
+        """
+        text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _canonical(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value // timedelta(microseconds=1)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value):
+        return {
+            each.name: _canonical(given)
+            for each in dataclasses.fields(value)
+            if (given := getattr(value, each.name)) != _default(each)
+        }
+    return value
+
+
+def _default(each: dataclasses.Field[object]) -> object:
+    if each.default_factory is not dataclasses.MISSING:
+        return each.default_factory()
+    return each.default
