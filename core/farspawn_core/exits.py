@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import resource
 from dataclasses import dataclass
+
+from farspawn_core.errors import ExitUnknownError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,12 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How a process ended. Exactly one of `code` and `signal` is set."""
+    """How a process ended. Exactly one of `code` and `signal` is set; `usage` is None if it was not our child."""
 
     code: int | None
     signal: int | None
     core_dumped: bool
-    usage: Usage
+    usage: Usage | None
 
     @property
     def returncode(self) -> int:
@@ -34,17 +36,6 @@ class Exit:
         return -self.signal
 
 
-def decode(status: int, used: resource.struct_rusage) -> Exit:
-    """Read what wait4(2) gave for an ended process."""
-    killed = os.WIFSIGNALED(status)
-    return Exit(
-        code=None if killed else os.WEXITSTATUS(status),
-        signal=os.WTERMSIG(status) if killed else None,
-        core_dumped=killed and os.WCOREDUMP(status),
-        usage=Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024),  # Linux gives KiB
-    )
-
-
 def reap(pid: int) -> Exit:
     """Take the exit of an ended child of ours. From now on the pid can belong to anybody.
 
@@ -52,4 +43,45 @@ def reap(pid: int) -> Exit:
         ChildProcessError: it is not our child, or somebody else reaped it.
     """
     _, status, used = os.wait4(pid, 0)
-    return decode(status, used)
+    # Linux gives the resident set in KiB.
+    return _decode(status, Usage(used.ru_utime, used.ru_stime, used.ru_maxrss * 1024))
+
+
+# include/uapi/linux/pidfd.h, Linux 6.15: _IOWR(0xFF, 11, struct pidfd_info), whose first version has 64 bytes: a mask
+# of what is asked for, and last of all the exit status in the form of wait(2).
+_PIDFD_GET_INFO = (3 << 30) | (64 << 16) | (0xFF << 8) | 11
+_PIDFD_INFO_EXIT = 1 << 3
+
+
+def of_stranger(pidfd: int) -> Exit | None:
+    """Return the exit of an ended process that is not our child; None until its parent has reaped it.
+
+    A pidfd is readable from the end of the process on, and hung up from the reaping on: see pidfd_open(2).
+
+    Args:
+        pidfd: opened while the process lived.
+
+    Raises:
+        ExitUnknownError: this kernel does not tell; it takes Linux 6.15.
+    """
+    info = bytearray(64)
+    info[:8] = _PIDFD_INFO_EXIT.to_bytes(8, "little")
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except ProcessLookupError:
+        raise ExitUnknownError("the kernel no longer knows how the process ended") from None
+    except OSError as error:
+        raise ExitUnknownError(f"the kernel does not tell how others' children end: {error.strerror}") from error
+    if not int.from_bytes(info[:8], "little") & _PIDFD_INFO_EXIT:
+        return None
+    return _decode(int.from_bytes(info[60:64], "little"), None)
+
+
+def _decode(status: int, usage: Usage | None) -> Exit:
+    killed = os.WIFSIGNALED(status)
+    return Exit(
+        code=None if killed else os.WEXITSTATUS(status),
+        signal=os.WTERMSIG(status) if killed else None,
+        core_dumped=killed and os.WCOREDUMP(status),
+        usage=usage,
+    )

@@ -24,12 +24,18 @@ class Tree:
     """The processes of one task. Not thread-safe: its owner holds a lock or is the only one."""
 
     def __init__(
-        self, leader: int, *, cookie: tuple[str, str], candidates: Callable[[], Iterable[int]] = proc.everything
+        self,
+        leader: int,
+        *,
+        cookie: tuple[str, str],
+        candidates: Callable[[], Iterable[int]] = proc.everything,
+        start_time: int | None = None,
     ) -> None:
-        """Describe the tree of an unreaped child of ours.
+        """Describe the tree of an unreaped child of ours, or of a stranger's that is known by its start time.
 
         Args:
             leader: the pid of the first process, which is also its session and its group.
+            start_time: the leader's, if it is not our child and its pid could become another's.
             cookie: (name, value) of the environment variable that marks the task. A task within a task may add its own
                 value behind a "/".
             candidates: gives the pids among which strays are looked for: all, or only a subreaper's orphans.
@@ -37,6 +43,7 @@ class Tree:
         self.leader = leader
         self._cookie = cookie
         self._candidates = candidates
+        self._start_time = start_time
         self._leader_ended = False
         self._session_held = True
         self._seen: set[tuple[int, int]] = set()
@@ -59,7 +66,7 @@ class Tree:
 
     def _look(self) -> list[Process]:
         found: dict[int, Process] = {}
-        if not self._leader_ended:
+        if not self._leader_ended and self._has_leader():
             _walk(self.leader, found)
         for pid in self._candidates():
             if pid in found or pid == self.leader:
@@ -69,6 +76,12 @@ class Tree:
                 _walk(pid, found)
         self._seen = {process.key for process in found.values()}
         return list(found.values())
+
+    def _has_leader(self) -> bool:
+        if self._start_time is None:
+            return True
+        process = proc.read(self.leader)
+        return process is not None and process.start_time == self._start_time
 
     def _claims(self, process: Process) -> bool:
         if process.key in self._seen or (self._session_held and self._is_in_session(process)):

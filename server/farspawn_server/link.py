@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 
 from farspawn_server.keeper.messages import (
+    Adopt,
     Answer,
     Decoder,
     Drain,
@@ -59,6 +60,10 @@ class KeeperLink(asyncio.Protocol):
 
     def spawn(self, order: Spawn) -> None:
         """Have a task's leader started. The answer is a Holding."""
+        self._send(order)
+
+    def adopt(self, order: Adopt) -> None:
+        """Have a task of an earlier keeper taken over. The answer is a Holding."""
         self._send(order)
 
     def kill(self, uid: str) -> None:

@@ -20,6 +20,7 @@ class Entry:
     ended: Ended | None = None
     left: int = 0
     forgotten: bool = False
+    stranger: bool = False  # an earlier keeper's: not our child
 
     @property
     def over(self) -> bool:

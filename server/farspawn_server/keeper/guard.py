@@ -25,10 +25,10 @@ _HEALTHY_SECONDS = 10.0
 class Guard:
     """The server's process. The loop calls it; nothing here blocks."""
 
-    def __init__(self, argv: Sequence[str], *, adopt: Callable[[int, Callable[[exits.Exit], None]], None]) -> None:
-        """`adopt` is told of each server process, and calls back with its exit."""
+    def __init__(self, argv: Sequence[str], *, expect: Callable[[int, Callable[[exits.Exit], None]], None]) -> None:
+        """`expect` is told of each server process, and calls back with its exit."""
         self._argv = argv
-        self._adopt = adopt
+        self._expect = expect
         self._delay = _FIRST_DELAY
         self._started_at = 0.0
         self._start_at: float | None = time.monotonic()
@@ -54,7 +54,7 @@ class Guard:
                 self._again()
                 return None
         self._pid = pid
-        self._adopt(pid, self._ended)
+        self._expect(pid, self._ended)
         note("server started", pid=pid)
         ours.setblocking(False)
         return ours

@@ -15,6 +15,7 @@ from farspawn_core import proc
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.messages import (
+    Adopt,
     Answer,
     Decoder,
     Drain,
@@ -45,7 +46,8 @@ class Keeper:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._processes = Processes(changed=self._send, wake=self._wake)
-        self._guard = Guard(server, adopt=self._processes.adopt)
+        self._selector.register(self._processes, selectors.EVENT_READ)
+        self._guard = Guard(server, expect=self._processes.expect)
         self._server: socket.socket | None = None
         self._decoder = Decoder()
         self._outgoing = bytearray()
@@ -168,6 +170,8 @@ class Keeper:
         match message:
             case Spawn():
                 self._processes.start(message)
+            case Adopt():
+                self._processes.adopt(message)
             case Signal():
                 reached = self._processes.signal(message.uid, message.number, tree=message.tree)
                 self._send(Answer(message.sequence, reached=reached))

@@ -29,16 +29,31 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How the leader ended. `at` is the wall clock, in nanoseconds since 1970."""
+class Spent:
+    """What the leader and the descendants that it waited for used, by wait4(2)."""
 
-    code: int | None
-    signal: int | None
-    core_dumped: bool
     user_seconds: float
     system_seconds: float
     max_resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the leader ended.
+
+    Attributes:
+        at: when that was noticed: wall clock, in nanoseconds since 1970.
+        code: the exit code.
+        signal: the number of the signal that ended it. Neither: nobody can know, see `Adopt`.
+        core_dumped: the kernel wrote a core dump.
+        spent: None if it was not our child.
+    """
+
     at: int
+    code: int | None = None
+    signal: int | None = None
+    core_dumped: bool = False
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,23 @@ class Spawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Server to keeper: take over a task that an earlier keeper started. The answer is a Holding.
+
+    Attributes:
+        uid: the task's.
+        pid: the leader's; 0: not known, look for it.
+        start_time: the leader's, in clock ticks since boot; a process with another one is a stranger.
+        started_at: wall clock, in nanoseconds since 1970.
+    """
+
+    uid: str
+    pid: int
+    start_time: int
+    started_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Signal:
     """Server to keeper: signal the leader, or the whole tree."""
 
@@ -146,12 +178,14 @@ class Finished:
     """Server to keeper: the shutdown is done; end when I end."""
 
 
-Message = Hello | Holding | Drain | Answer | Spawn | Signal | Kill | Members | Forget | Finished
+Message = Hello | Holding | Drain | Answer | Spawn | Adopt | Signal | Kill | Members | Forget | Finished
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Hello, Holding, Drain, Answer, Spawn, Signal, Kill, Members, Forget, Finished)
+    kind.__name__: kind
+    for kind in (Hello, Holding, Drain, Answer, Spawn, Adopt, Signal, Kill, Members, Forget, Finished)
 }
 _FIELDS: dict[type, frozenset[str]] = {
-    kind: frozenset(each.name for each in dataclasses.fields(kind)) for kind in (*_KINDS.values(), Failure, Ended)
+    kind: frozenset(each.name for each in dataclasses.fields(kind))
+    for kind in (*_KINDS.values(), Failure, Ended, Spent)
 }
 _T = TypeVar("_T")
 
@@ -189,9 +223,11 @@ def _build(kind: type[Message], fields: dict[str, object]) -> Message:
         assert isinstance(held, list)
         fields["holdings"] = [_build(Holding, holding) for holding in held]
     if kind is Holding:
-        for name, part in (("failure", Failure), ("ended", Ended)):
-            if isinstance(value := fields.get(name), dict):
-                fields[name] = _make(part, value)
+        if isinstance(failure := fields.get("failure"), dict):
+            fields["failure"] = _make(Failure, failure)
+        if isinstance(ended := fields.get("ended"), dict):
+            spent = ended.get("spent")
+            fields["ended"] = _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})
     return _make(kind, fields)
 
 

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from farspawn_core import exits, proc
 from farspawn_core.tree import Tree, send_all, strike
+from farspawn_server.keeper import strangers
 from farspawn_server.keeper.entry import Entry
-from farspawn_server.keeper.messages import Ended, Holding, Spawn
+from farspawn_server.keeper.messages import Adopt, Ended, Holding, Spawn, Spent
 from farspawn_server.keeper.orphans import Orphans
 from farspawn_server.keeper.spawner import Spawner
 
@@ -22,6 +23,8 @@ COOKIE = "FARSPAWN_TASK_UID"
 
 _FIRST_STRIKE_AFTER = 0.02
 _LAST_STRIKE_AFTER = 1.0
+# The strays of an adopted task are not our children: nobody tells us of their end.
+_LOOK_AGAIN_AFTER = 0.1
 
 
 class Processes:
@@ -32,6 +35,7 @@ class Processes:
         self._changed = changed
         self._spawner = Spawner(wake)
         self._orphans = Orphans(COOKIE)
+        self._strangers = strangers.Strangers()
         self._entries: dict[str, Entry] = {}
         self._leaders: dict[int, Entry] = {}  # the unreaped ones
         self._left_behind: dict[str, Entry] = {}  # the leader has ended and others live on
@@ -40,7 +44,7 @@ class Processes:
         self._strike_again_at = 0.0
         self._strike_after = _FIRST_STRIKE_AFTER
 
-    def adopt(self, pid: int, ended: Callable[[exits.Exit], None]) -> None:
+    def expect(self, pid: int, ended: Callable[[exits.Exit], None]) -> None:
         """Reap a child of ours that is no task's, and tell how it ended."""
         self._own[pid] = ended
 
@@ -61,6 +65,25 @@ class Processes:
         self._entries[order.uid] = Entry(order.uid)
         self._spawner.start(order)
 
+    def adopt(self, order: Adopt) -> None:
+        """Take over a task that an earlier keeper started, or tell again what is known of it."""
+        if order.uid not in self._entries:
+            cookie = (COOKIE, order.uid)
+            leader = strangers.find(order.pid, order.start_time, cookie)
+            pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
+            entry = self._entries[order.uid] = Entry(order.uid, stranger=True)
+            entry.start_time, entry.started_at = start_time, order.started_at or time.time_ns()
+            # Its orphans went to another reaper than us: look everywhere.
+            entry.tree = Tree(pid, cookie=cookie, start_time=start_time)
+            if leader is None or not self._strangers.watch(leader, order.uid):
+                self._ended(entry, None)
+                return
+        self._changed(self._entries[order.uid].holding())
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `collect` has something to take in."""
+        return self._strangers.fileno()
+
     def members(self, uid: str) -> list[proc.Process]:
         """Return the live processes of a task."""
         entry = self._entries.get(uid)
@@ -78,8 +101,10 @@ class Processes:
             return send_all(self.members(uid), number)
         if entry.ended is not None:
             return 0
-        os.kill(entry.tree.leader, number)  # unreaped: the number is the leader's
-        return 1
+        leader = proc.read(entry.tree.leader)
+        if leader is None or leader.start_time != entry.start_time:
+            return 0  # a stranger's child that was reaped a moment ago
+        return send_all([leader], number)
 
     def kill(self, uid: str) -> None:
         """Begin to kill a task: again and again, until nothing of it is left."""
@@ -107,9 +132,12 @@ class Processes:
 
     def pending(self) -> float | None:
         """Return in how many seconds `collect` has work of its own, or None."""
+        spans = []
         if self._killing:
-            return max(0.0, self._strike_again_at - time.monotonic())
-        return None
+            spans.append(max(0.0, self._strike_again_at - time.monotonic()))
+        if any(entry.stranger for entry in self._left_behind.values()):
+            spans.append(_LOOK_AGAIN_AFTER)
+        return min(spans, default=None)
 
     def collect(self) -> None:
         """Take in what happened: starts that came through, exits, trees that emptied; strike again where it is due."""
@@ -130,9 +158,11 @@ class Processes:
                 self._orphans.reaped(pid)
                 exits.reap(pid)
                 stray_ended = True
-        if stray_ended and self._left_behind:
+        for uid, how in self._strangers.ended():
+            self._ended(self._entries[uid], how)
+        if self._left_behind and (stray_ended or any(entry.stranger for entry in self._left_behind.values())):
             self._note_emptied()
-        if (due := self.pending()) is not None and due == 0.0:
+        if self._killing and time.monotonic() >= self._strike_again_at:
             self._strike()
 
     def _note_starts(self) -> None:
@@ -154,18 +184,21 @@ class Processes:
         assert entry.tree is not None
         pid = entry.tree.leader
         self._refresh_orphans()
-        entry.left = len(entry.tree.leader_ended())
+        left = entry.tree.leader_ended()
         how = exits.reap(pid)
         del self._leaders[pid]
-        entry.ended = Ended(
-            code=how.code,
-            signal=how.signal,
-            core_dumped=how.core_dumped,
-            user_seconds=how.usage.user_seconds,
-            system_seconds=how.usage.system_seconds,
-            max_resident_bytes=how.usage.max_resident_bytes,
-            at=time.time_ns(),
-        )
+        self._ended(entry, how, left=len(left))
+
+    def _ended(self, entry: Entry, how: exits.Exit | None, left: int | None = None) -> None:
+        """Note that a leader has ended; None: nobody can know how."""
+        assert entry.tree is not None
+        entry.left = len(entry.tree.leader_ended()) if left is None else left
+        entry.ended = Ended(at=time.time_ns())
+        if how is not None:
+            spent = None
+            if (usage := how.usage) is not None:
+                spent = Spent(usage.user_seconds, usage.system_seconds, usage.max_resident_bytes)
+            entry.ended = Ended(time.time_ns(), how.code, how.signal, how.core_dumped, spent)
         self._tell(entry)
 
     def _note_emptied(self) -> None:

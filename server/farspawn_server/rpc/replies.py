@@ -94,7 +94,7 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         cause=_CAUSE[value.cause],
         stopped_by=value.stopped_by,
         message=value.message,
-        usage=None if leader is None else _usage(leader.usage),
+        usage=None if leader is None or leader.usage is None else _usage(leader.usage),
         survivors=[task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in value.survivors],
         launch_failure=None if value.failure is None else _failure(value.failure),
     )

@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 SURVIVAL_NS = 10_000_000_000
 """How long after SIGKILL what still lives is called a survivor."""
 _RETRY_SECONDS = 1.0
+_KEEPER_LOST = (
+    "the keeper that started the task died; the task ended, or never began, and this kernel does not tell how"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +241,13 @@ def _settled(task: Task, holding: Holding) -> Task:
         task = task.running(holding.pid, holding.start_time, holding.started_at, now)
     if (ended := holding.ended) is not None:
         if task.leader is None:
-            usage = Usage(ended.user_seconds, ended.system_seconds, ended.max_resident_bytes)
+            usage = None
+            if (spent := ended.spent) is not None:
+                usage = Usage(spent.user_seconds, spent.system_seconds, spent.max_resident_bytes)
             task = task.leader_ended(LeaderExit(ended.code, ended.signal, ended.core_dumped, usage, ended.at))
         if holding.left == 0:
-            return task.exited(at)
+            assert task.leader is not None
+            return task.exited(at) if task.leader.known else task.lost(Cause.KEEPER_LOST, _KEEPER_LOST, at)
         if task.state is not State.STOPPING:
             # Nothing outlives its task: what the leader left behind is stopped by the task's plan.
             task = task.stopping(Stop.by_plan(task.plan, now, cause=Cause.COMPLETED), at)

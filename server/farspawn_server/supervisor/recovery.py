@@ -13,6 +13,7 @@ class Verdict(enum.Enum):
 
     SETTLE = enum.auto()  # the keeper has it: go on from what it knows
     SPAWN = enum.auto()  # this keeper was never asked: ask now
+    ADOPT = enum.auto()  # an earlier keeper had it, or was about to: let this one look for it
     LOSE = enum.auto()  # nobody can know what became of it
 
 
@@ -25,4 +26,4 @@ def judge(task: Task, hello: Hello, holding: Holding | None) -> tuple[Verdict, C
     if task.keeper == hello.keeper and not task.pid:
         # The order was lost with the server that was about to give it: the keeper drops nothing by itself.
         return Verdict.SPAWN, Cause.COMPLETED, ""
-    return Verdict.LOSE, Cause.KEEPER_LOST, "the keeper that owned the task died, and its exit status with it"
+    return Verdict.ADOPT, Cause.COMPLETED, ""

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from farspawn_server.changes import Changes, Deletion
-from farspawn_server.keeper.messages import Hello, Holding, Spawn
+from farspawn_server.keeper.messages import Adopt, Hello, Holding, Spawn
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.policy import Caller, Limits
@@ -85,6 +85,10 @@ class Supervisor:
                 lost.append(charge.lose(cause, message))
             elif verdict is Verdict.SPAWN:
                 link.spawn(self._order(task))
+                charge.resume()
+            elif verdict is Verdict.ADOPT:
+                link.adopt(Adopt(task.uid, task.pid, task.start_time, task.times.started or 0))
+                charge.resume()
             elif holding is not None:
                 charge.hold(holding)
                 charge.resume()

@@ -97,13 +97,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class LeaderExit:
-    """How the leader ended: exactly one of `code` and `signal`."""
+    """How the leader ended: `code` or `signal`, or neither if nobody can know."""
 
     code: int | None
     signal: int | None
     core_dumped: bool
-    usage: Usage
+    usage: Usage | None
     at: Wall
+
+    @property
+    def known(self) -> bool:
+        """Whether the kernel told how."""
+        return self.code is not None or self.signal is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +224,8 @@ class Task:
         return replace(self, times=replace(self.times, killed=at))
 
     def leader_ended(self, how: LeaderExit) -> Task:
-        """The leader is gone; what it left behind may not be."""
-        self._must_be(State.RUNNING, State.STOPPING)
+        """The leader is gone, or was never found; what it left behind may not be."""
+        self._must_be(State.STARTING, State.RUNNING, State.STOPPING)
         # Only what had been signalled can have been ended by us.
         ours = self.stop is not None and (self.times.signalled or self.times.killed)
         return replace(self, leader=how, cause=self.stop.cause if self.stop and ours else Cause.COMPLETED)
