@@ -1,9 +1,12 @@
-"""`farspawnd`: check what the site's owner asks for, then become the keeper."""
+"""`farspawnd`: check what the site's owner asks for, then become the keeper; or tell a running one to renew itself."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -11,8 +14,13 @@ import msgspec
 
 from farspawn_server import settings as site_settings
 
+_RELOAD_SECONDS = 30.0
 
-@click.command(context_settings={"auto_envvar_prefix": "FARSPAWND", "help_option_names": ["-h", "--help"]})
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"auto_envvar_prefix": "FARSPAWND", "help_option_names": ["-h", "--help"]},
+)
 @click.option("--config", type=click.Path(dir_okay=False), help="The site's settings, a TOML file.")
 @click.option("--state", envvar="FARSPAWN_STATE", help="Directory of database, logs and lock.")
 @click.option("--listen", help="unix:/path, or host:port. Default: a Unix socket in a directory of your own.")
@@ -20,22 +28,63 @@ from farspawn_server import settings as site_settings
 @click.option("--name", help="The site's name. Default: the host's.")
 @click.option("--check-config", is_flag=True, help="Check the settings, say what they come to, and end.")
 @click.version_option(package_name="farspawn")
-def main(*, config: str | None, check_config: bool, **flags: str | bool | None) -> None:
+@click.pass_context
+def main(context: click.Context, /, *, config: str | None, check_config: bool, **flags: str | bool | None) -> None:
     """Launch, watch and stop processes on this machine for whoever its owner allows.
 
-    Without arguments it listens on a Unix socket that only you can open. SIGTERM or Ctrl-C stops all tasks by their
-    plans and ends the agent; a second one kills them. Every option can come from the environment as FARSPAWND_OPTION.
+    Without a command it becomes the agent, and listens on a Unix socket that only you can open. SIGTERM or Ctrl-C
+    stops all tasks by their plans and ends the agent; a second one kills them. Every option can come from the
+    environment as FARSPAWND_OPTION.
     """
-    overrides = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        settings = site_settings.load(config or "", overrides)
+        settings = site_settings.load(config or "", given)
         if check_config:
             click.echo(msgspec.json.format(msgspec.json.encode(settings)).decode())
+            return
+        context.obj = settings
+        if context.invoked_subcommand is not None:
             return
         Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
     except (site_settings.SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    become_keeper(settings.state, {**overrides, "config": str(Path(config).resolve()) if config else ""})
+    become_keeper(settings.state, {**given, "config": str(Path(config).resolve()) if config else ""})
+
+
+@main.command()
+@click.pass_obj
+def reload(settings: site_settings.Settings) -> None:
+    """Renew a running agent: its settings, and its code after an upgrade. No task notices, no exit is lost."""
+    # What the keeper is about to execute, tried where a mistake costs nothing.
+    import farspawn_server.keeper.__main__
+    import farspawn_server.rpc.__main__  # noqa: F401
+
+    path = Path(settings.state) / "keeper.lock"
+    keeper, images = _lock_holder(path)
+    os.kill(keeper, signal.SIGUSR1)  # noqa: TID251  # the keeper said by its lock that this pid is its own
+    deadline = time.monotonic() + _RELOAD_SECONDS
+    while _lock_holder(path) == (keeper, images):
+        if time.monotonic() > deadline:
+            raise click.ClickException(
+                f"agent {keeper} has not renewed itself after {_RELOAD_SECONDS:g} s: a task may be hung between its "
+                "birth and its program (state STARTING). It will, as soon as that is over"
+            )
+        time.sleep(0.05)
+    click.echo(f"agent {keeper} has renewed itself")
+
+
+def _lock_holder(path: Path) -> tuple[int, int]:
+    """Return the pid of the agent that holds a state directory, and how often it has renewed itself."""
+    try:
+        with path.open(encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid, images = lock.read().split() or (0, 0)
+                return int(pid), int(images)
+    except OSError as error:
+        raise click.ClickException(f"no agent has this state directory: {error}") from error
+    raise click.ClickException(f"no agent runs on {path.parent}")
 
 
 def become_keeper(state: str, given: dict[str, str | bool]) -> None:

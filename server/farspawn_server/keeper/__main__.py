@@ -1,6 +1,8 @@
 """Run the keeper: `python -m farspawn_server.keeper STATE_DIRECTORY COMMAND...`.
 
-The command starts the gRPC server. People start `farspawnd`, which checks everything first and then becomes this.
+The command starts the gRPC server. People start `farspawnd`, which checks everything first and then becomes this. On
+SIGUSR1 (`farspawnd reload`) the keeper executes the code that is installed by then in its own place: the same process,
+so the same children, of which none is lost.
 """
 
 from __future__ import annotations
@@ -10,22 +12,59 @@ import os
 import sys
 
 from farspawn_core._libc import become_subreaper
+from farspawn_server.keeper import handover
+from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.loop import Keeper
+
+# What the last image left for this one: the descriptors of the lock and of the table.
+_HANDED = "FARSPAWN_HANDED"
 
 
 def main() -> int:
     """Hold the state directory, become the parent of orphans, and keep processes."""
     state, *server = sys.argv[1:]
+    handed = None
+    if left := os.environ.pop(_HANDED, ""):
+        lock, table = (int(descriptor) for descriptor in left.split(","))
+        os.set_inheritable(lock, False)
+        handed = handover.take(table)
+    else:
+        lock = _lock(state)
+    become_subreaper()
+    keeper = Keeper(server, handed)
+    _sign(lock, 0 if handed is None else handed.images)
+    ended = keeper.run()
+    while isinstance(ended, handover.Handover):
+        try:
+            os.set_inheritable(lock, True)
+            os.environ[_HANDED] = f"{lock},{handover.leave(ended)}"
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
+        except OSError as error:
+            # The new code cannot even be executed: this image still knows everything, and goes on.
+            note("next image not executed", error=str(error))
+            del os.environ[_HANDED]
+            ended = Keeper(server, ended).run()
+    return ended
+
+
+def _lock(state: str) -> int:
+    """Take the state directory for this agent, or say whose it is and end."""
     lock = os.open(os.path.join(state, "keeper.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(lock, 32).decode(errors="replace").strip()
-        sys.exit(f"farspawnd: {state} belongs to the agent with pid {holder}: stop that one, or choose another --state")
+        holder = os.read(lock, 32).decode(errors="replace").split()[:1]
+        sys.exit(
+            f"farspawnd: {state} belongs to the agent with pid {' '.join(holder)}: stop that one, or choose another "
+            "--state"
+        )
+    return lock
+
+
+def _sign(lock: int, images: int) -> None:
+    """Write into the lock who holds it, and how often that process has executed itself: `farspawnd reload` reads it."""
     os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    become_subreaper()
-    return Keeper(server).run()
+    os.pwrite(lock, f"{os.getpid()} {images}\n".encode(), 0)
 
 
 if __name__ == "__main__":

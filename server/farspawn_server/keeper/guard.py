@@ -32,7 +32,7 @@ class Guard:
         self._delay = _FIRST_DELAY
         self._started_at = 0.0
         self._start_at: float | None = time.monotonic()
-        self._pid = 0
+        self.pid = 0
         self.last_code: int | None = None
 
     def pending(self) -> float | None:
@@ -53,20 +53,25 @@ class Guard:
                 note("server not started", error=str(error))
                 self._again()
                 return None
-        self._pid = pid
+        self.pid = pid
         self._expect(pid, self._ended)
         note("server started", pid=pid)
         ours.setblocking(False)
         return ours
 
+    def outlast(self, pid: int) -> None:
+        """Wait for a server that the last image of this process started, before there is another."""
+        self.pid, self._start_at, self._started_at = pid, None, time.monotonic()
+        self._expect(pid, self._ended)
+
     def kill(self) -> None:
         """End a server that does not end by itself."""
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
 
     def _ended(self, how: exits.Exit) -> None:
         note("server ended", returncode=how.returncode)
-        self._pid = 0
+        self.pid = 0
         self.last_code = how.returncode
         if time.monotonic() - self._started_at >= _HEALTHY_SECONDS:
             self._delay = _FIRST_DELAY

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from farspawn_core import proc
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
+from farspawn_server.keeper.handover import Handover
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.messages import (
     Adopt,
@@ -32,16 +33,23 @@ from farspawn_server.keeper.messages import (
 )
 from farspawn_server.keeper.processes import Processes
 
+HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
 
 
 class Keeper:
     """Owns the processes, and the server that speaks for them."""
 
-    def __init__(self, server: Sequence[str]) -> None:
-        """`server` is the command that starts the gRPC server."""
-        self._id = uuid.uuid4().hex
-        self._started_at = time.time_ns()
+    def __init__(self, server: Sequence[str], handed: Handover | None) -> None:
+        """Describe a keeper.
+
+        Args:
+            server: the command that starts the gRPC server.
+            handed: the table of this process's last image, None for its first.
+        """
+        self._id = handed.keeper if handed else uuid.uuid4().hex
+        self._started_at = handed.started_at if handed else time.time_ns()
+        self._images = handed.images if handed else 0
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
@@ -54,10 +62,15 @@ class Keeper:
         self._shutdowns_asked = 0  # counted by signal handlers
         self._shutdowns_heeded = 0
         self._finished = False
-
-    def run(self) -> int:
-        """Serve until the site is shut down; return the exit code."""
+        self._reload_asked = False
         self._take_signals()
+        if handed is not None:
+            self._processes.take_over(handed.tasks)
+            if handed.server:
+                self._guard.outlast(handed.server)
+
+    def run(self) -> int | Handover:
+        """Serve until the site is shut down; return the exit code, or what to hand to this process's next image."""
         while True:
             if self._guard.pending() == 0.0 and not self._may_end():
                 self._connect()
@@ -68,6 +81,8 @@ class Keeper:
                     self._exchange(events)
             self._processes.collect()
             self._heed_shutdown()
+            if self._reload_asked and not self._shutdowns_asked and not self._processes.starting:
+                return self._leave()
             if self._server is None and self._may_end():
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
 
@@ -75,6 +90,15 @@ class Keeper:
         """Whether no server is needed any more and nothing of any task lives."""
         hopeless = self._guard.last_code == BAD_CONFIGURATION
         return (self._finished or hopeless or self._shutdowns_asked > 1) and self._processes.empty
+
+    def _leave(self) -> Handover:
+        """Let go of the server and everything else that an image of this process holds, except its children."""
+        note("handing over to the next image")
+        if self._server is not None:
+            self._disconnect()  # the end of the socket is the end of the server
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+        signal.set_wakeup_fd(-1)
+        return Handover(self._id, self._started_at, self._images + 1, self._guard.pid, self._processes.hand_over())
 
     def _patience(self) -> float | None:
         spans = [span for span in (self._guard.pending(), self._processes.pending()) if span is not None]
@@ -87,10 +111,16 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._count_shutdown)
+        signal.signal(signal.SIGUSR1, self._note_reload)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go; the tasks stay
+        # The last image blocked them, so that none would find this one without a handler.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
     def _count_shutdown(self, *_: object) -> None:
         self._shutdowns_asked += 1
+
+    def _note_reload(self, *_: object) -> None:
+        self._reload_asked = True
 
     def _heed_shutdown(self) -> None:
         """First, the server ends every task by its plan; asked again, kill everything; once more, the server too."""

@@ -217,17 +217,24 @@ class Decoder:
                 yield _build(kind, fields)
 
 
+def holding_of(fields: dict[str, object]) -> Holding:
+    """Return the Holding whose fields these are."""
+    fields = dict(fields)
+    if isinstance(failure := fields.get("failure"), dict):
+        fields["failure"] = _make(Failure, failure)
+    if isinstance(ended := fields.get("ended"), dict):
+        spent = ended.get("spent")
+        fields["ended"] = _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})
+    return _make(Holding, fields)
+
+
 def _build(kind: type[Message], fields: dict[str, object]) -> Message:
+    if kind is Holding:
+        return holding_of(fields)
     if kind is Hello:
         held = fields.get("holdings", [])
         assert isinstance(held, list)
-        fields["holdings"] = [_build(Holding, holding) for holding in held]
-    if kind is Holding:
-        if isinstance(failure := fields.get("failure"), dict):
-            fields["failure"] = _make(Failure, failure)
-        if isinstance(ended := fields.get("ended"), dict):
-            spent = ended.get("spent")
-            fields["ended"] = _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})
+        fields["holdings"] = [holding_of(holding) for holding in held]
     return _make(kind, fields)
 
 

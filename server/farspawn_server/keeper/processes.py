@@ -15,6 +15,7 @@ from farspawn_core import exits, proc
 from farspawn_core.tree import Tree, send_all, strike
 from farspawn_server.keeper import strangers
 from farspawn_server.keeper.entry import Entry
+from farspawn_server.keeper.handover import Handed
 from farspawn_server.keeper.messages import Adopt, Ended, Holding, Spawn, Spent
 from farspawn_server.keeper.orphans import Orphans
 from farspawn_server.keeper.spawner import Spawner
@@ -52,6 +53,42 @@ class Processes:
         """Return all that is known of every task."""
         return [entry.holding() for entry in self._entries.values()]
 
+    def hand_over(self) -> list[Handed]:
+        """Return the whole table, for the next image of this process."""
+        return [
+            Handed(entry.holding(), uid in self._killing, entry.forgotten, entry.stranger)
+            for uid, entry in self._entries.items()
+        ]
+
+    def take_over(self, table: list[Handed]) -> None:
+        """Go on with the table of the last image: what were its children are ours."""
+        for handed in table:
+            holding = handed.holding
+            if handed.stranger and holding.ended is None:
+                self.adopt(Adopt(holding.uid, holding.pid, holding.start_time, holding.started_at))
+            else:
+                entry = self._entries[holding.uid] = Entry(
+                    uid=holding.uid,
+                    start_time=holding.start_time,
+                    started_at=holding.started_at,
+                    failure=holding.failure,
+                    ended=holding.ended,
+                    left=holding.left,
+                    stranger=handed.stranger,
+                )
+                if holding.pid:
+                    self._plant_tree(entry, holding.pid)
+                if entry.left:
+                    self._left_behind[entry.uid] = entry
+            self._entries[holding.uid].forgotten = handed.forgotten
+            if handed.killing:
+                self.kill(holding.uid)
+
+    @property
+    def starting(self) -> bool:
+        """Whether a start is under way: its child is known to a thread only, and lost to a next image."""
+        return any(entry.tree is None and entry.failure is None for entry in self._entries.values())
+
     @property
     def empty(self) -> bool:
         """Nothing of any task lives."""
@@ -73,8 +110,7 @@ class Processes:
             pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
             entry = self._entries[order.uid] = Entry(order.uid, stranger=True)
             entry.start_time, entry.started_at = start_time, order.started_at or time.time_ns()
-            # Its orphans went to another reaper than us: look everywhere.
-            entry.tree = Tree(pid, cookie=cookie, start_time=start_time)
+            self._plant_tree(entry, pid)
             if leader is None or not self._strangers.watch(leader, order.uid):
                 self._ended(entry, None)
                 return
@@ -173,12 +209,23 @@ class Processes:
                 process = proc.read(start.pid)
                 assert process is not None  # our unreaped child, at least a zombie
                 entry.start_time, entry.started_at = process.start_time, time.time_ns()
-                candidates = functools.partial(self._orphans.of, start.uid)
-                entry.tree = Tree(start.pid, cookie=(COOKIE, start.uid), candidates=candidates)
-                self._leaders[start.pid] = entry
+                self._plant_tree(entry, start.pid)
             self._tell(entry)
             if start.uid in self._killing:
                 self._strike()
+
+    def _plant_tree(self, entry: Entry, pid: int) -> None:
+        """Begin to follow what an entry's leader starts."""
+        cookie = (COOKIE, entry.uid)
+        if entry.stranger:
+            # Its orphans went to another reaper than us: look everywhere.
+            entry.tree = Tree(pid, cookie=cookie, start_time=entry.start_time)
+        else:
+            entry.tree = Tree(pid, cookie=cookie, candidates=functools.partial(self._orphans.of, entry.uid))
+        if entry.ended is not None:
+            entry.tree.leader_ended()
+        elif not entry.stranger:
+            self._leaders[pid] = entry
 
     def _leader_ended(self, entry: Entry) -> None:
         assert entry.tree is not None
