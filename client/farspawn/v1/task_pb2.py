@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61rspawn/v1/task.proto\x12\x0b\x66\x61rspawn.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x02\n\x08TaskSpec\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12+\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x1e.farspawn.v1.TaskSpec.EnvEntry\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12#\n\x04stop\x18\x04 \x01(\x0b\x32\x15.farspawn.v1.StopPlan\x12.\n\x0bmax_runtime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x05lease\x18\x06 \x01(\x0b\x32\x12.farspawn.v1.Lease\x12\x31\n\x06labels\x18\x07 \x03(\x0b\x32!.farspawn.v1.TaskSpec.LabelsEntry\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x01\n\x08StopPlan\x12)\n\x06linger\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x64rain\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06signal\x18\x03 \x01(\x05\x12(\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x05Lease\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x18.farspawn.v1.LeaseAction\"\xc8\x02\n\x07Outcome\x12\x13\n\texit_code\x18\x01 \x01(\x05H\x00\x12\x10\n\x06signal\x18\x02 \x01(\x05H\x00\x12\x13\n\x0b\x63ore_dumped\x18\x03 \x01(\x08\x12\x17\n\noom_killed\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12!\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32\x12.farspawn.v1.Cause\x12\x12\n\nstopped_by\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12)\n\x05usage\x18\x08 \x01(\x0b\x32\x1a.farspawn.v1.ResourceUsage\x12(\n\tsurvivors\x18\t \x03(\x0b\x32\x15.farspawn.v1.Survivor\x12\x32\n\x0elaunch_failure\x18\n \x01(\x0b\x32\x1a.farspawn.v1.LaunchFailureB\x08\n\x06\x65ndingB\r\n\x0b_oom_killed\"p\n\rLaunchFailure\x12\x14\n\x0c\x65rror_number\x18\x01 \x01(\x05\x12\x12\n\nerror_name\x18\x02 \x01(\t\x12\'\n\x05phase\x18\x03 \x01(\x0e\x32\x18.farspawn.v1.LaunchPhase\x12\x0c\n\x04path\x18\x04 \x01(\t\"\x89\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12max_resident_bytes\x18\x03 \x01(\x03\"5\n\x08Survivor\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xd2\x02\n\tTaskTimes\x12+\n\x07\x63reated\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estop_requested\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsignalled\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06killed\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rleader_exited\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcf\x01\n\nTaskStatus\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.farspawn.v1.TaskState\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12%\n\x05times\x18\x07 \x01(\x0b\x32\x16.farspawn.v1.TaskTimes\x12%\n\x07outcome\x18\x08 \x01(\x0b\x32\x14.farspawn.v1.Outcome\"x\n\x04Task\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.farspawn.v1.TaskStatus\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.farspawn.v1.TaskSpec\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t*Y\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11LEASE_ACTION_STOP\x10\x01\x12\x15\n\x11LEASE_ACTION_KILL\x10\x02*\xcc\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x17\n\x13TASK_STATE_STARTING\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x17\n\x13TASK_STATE_STOPPING\x10\x04\x12\x15\n\x11TASK_STATE_EXITED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06\x12\x13\n\x0fTASK_STATE_LOST\x10\x07*\xdf\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41USE_COMPLETED\x10\x01\x12\x18\n\x14\x43\x41USE_STOP_REQUESTED\x10\x02\x12\x15\n\x11\x43\x41USE_MAX_RUNTIME\x10\x03\x12\x17\n\x13\x43\x41USE_LEASE_EXPIRED\x10\x04\x12\x17\n\x13\x43\x41USE_SITE_SHUTDOWN\x10\x05\x12\x17\n\x13\x43\x41USE_LAUNCH_FAILED\x10\x06\x12\x17\n\x13\x43\x41USE_HOST_REBOOTED\x10\x07\x12\x15\n\x11\x43\x41USE_KEEPER_LOST\x10\x08*\x9a\x01\n\x0bLaunchPhase\x12\x1c\n\x18LAUNCH_PHASE_UNSPECIFIED\x10\x00\x12\"\n\x1eLAUNCH_PHASE_WORKING_DIRECTORY\x10\x01\x12\x18\n\x14LAUNCH_PHASE_PROGRAM\x10\x02\x12\x17\n\x13LAUNCH_PHASE_OUTPUT\x10\x03\x12\x16\n\x12LAUNCH_PHASE_SPAWN\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61rspawn/v1/task.proto\x12\x0b\x66\x61rspawn.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x03\n\x08TaskSpec\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12+\n\x03\x65nv\x18\x02 \x03(\x0b\x32\x1e.farspawn.v1.TaskSpec.EnvEntry\x12\x19\n\x11working_directory\x18\x03 \x01(\t\x12#\n\x04stop\x18\x04 \x01(\x0b\x32\x15.farspawn.v1.StopPlan\x12.\n\x0bmax_runtime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12!\n\x05lease\x18\x06 \x01(\x0b\x32\x12.farspawn.v1.Lease\x12\x31\n\x06labels\x18\x07 \x03(\x0b\x32!.farspawn.v1.TaskSpec.LabelsEntry\x12+\n\x07restart\x18\x08 \x01(\x0b\x32\x1a.farspawn.v1.RestartPolicy\x12%\n\x07\x63leanup\x18\t \x01(\x0b\x32\x14.farspawn.v1.Cleanup\x1a*\n\x08\x45nvEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe3\x01\n\rRestartPolicy\x12&\n\x04mode\x18\x01 \x01(\x0e\x32\x18.farspawn.v1.RestartMode\x12\x14\n\x0cmax_restarts\x18\x02 \x01(\x05\x12\x32\n\x0finitial_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bmax_backoff\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rhealthy_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\x07\x43leanup\x12\x0c\n\x04\x61rgv\x18\x01 \x03(\t\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x99\x01\n\x08StopPlan\x12)\n\x06linger\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x05\x64rain\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06signal\x18\x03 \x01(\x05\x12(\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"Y\n\x05Lease\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x06\x61\x63tion\x18\x02 \x01(\x0e\x32\x18.farspawn.v1.LeaseAction\"\xf6\x02\n\x07Outcome\x12\x13\n\texit_code\x18\x01 \x01(\x05H\x00\x12\x10\n\x06signal\x18\x02 \x01(\x05H\x00\x12\x13\n\x0b\x63ore_dumped\x18\x03 \x01(\x08\x12\x17\n\noom_killed\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12!\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32\x12.farspawn.v1.Cause\x12\x12\n\nstopped_by\x18\x06 \x01(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12)\n\x05usage\x18\x08 \x01(\x0b\x32\x1a.farspawn.v1.ResourceUsage\x12(\n\tsurvivors\x18\t \x03(\x0b\x32\x15.farspawn.v1.Survivor\x12\x32\n\x0elaunch_failure\x18\n \x01(\x0b\x32\x1a.farspawn.v1.LaunchFailure\x12,\n\x07\x63leanup\x18\x0b \x01(\x0b\x32\x1b.farspawn.v1.CleanupOutcomeB\x08\n\x06\x65ndingB\r\n\x0b_oom_killed\"\x8a\x01\n\x0e\x43leanupOutcome\x12\x13\n\texit_code\x18\x01 \x01(\x05H\x00\x12\x10\n\x06signal\x18\x02 \x01(\x05H\x00\x12\x34\n\x0elaunch_failure\x18\x03 \x01(\x0b\x32\x1a.farspawn.v1.LaunchFailureH\x00\x12\x11\n\ttimed_out\x18\x04 \x01(\x08\x42\x08\n\x06\x65nding\"\x8e\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12%\n\x05state\x18\x02 \x01(\x0e\x32\x16.farspawn.v1.TaskState\x12%\n\x05times\x18\x03 \x01(\x0b\x32\x16.farspawn.v1.TaskTimes\x12%\n\x07outcome\x18\x04 \x01(\x0b\x32\x14.farspawn.v1.Outcome\"p\n\rLaunchFailure\x12\x14\n\x0c\x65rror_number\x18\x01 \x01(\x05\x12\x12\n\nerror_name\x18\x02 \x01(\t\x12\'\n\x05phase\x18\x03 \x01(\x0e\x32\x18.farspawn.v1.LaunchPhase\x12\x0c\n\x04path\x18\x04 \x01(\t\"\x89\x01\n\rResourceUsage\x12,\n\tuser_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bsystem_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\x12max_resident_bytes\x18\x03 \x01(\x03\"5\n\x08Survivor\x12\x0b\n\x03pid\x18\x01 \x01(\x05\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xd2\x02\n\tTaskTimes\x12+\n\x07\x63reated\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0estop_requested\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tsignalled\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06killed\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rleader_exited\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05\x65nded\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x01\n\nTaskStatus\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.farspawn.v1.TaskState\x12\x10\n\x08revision\x18\x04 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x0b\n\x03pid\x18\x06 \x01(\x05\x12%\n\x05times\x18\x07 \x01(\x0b\x32\x16.farspawn.v1.TaskTimes\x12%\n\x07outcome\x18\x08 \x01(\x0b\x32\x14.farspawn.v1.Outcome\x12.\n\x10\x65\x61rlier_attempts\x18\t \x03(\x0b\x32\x14.farspawn.v1.Attempt\"x\n\x04Task\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.farspawn.v1.TaskStatus\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.farspawn.v1.TaskSpec\x12\r\n\x05owner\x18\x03 \x01(\t\x12\x13\n\x0bspec_digest\x18\x04 \x01(\t*y\n\x0bRestartMode\x12\x1c\n\x18RESTART_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12RESTART_MODE_NEVER\x10\x01\x12\x1b\n\x17RESTART_MODE_ON_FAILURE\x10\x02\x12\x17\n\x13RESTART_MODE_ALWAYS\x10\x03*Y\n\x0bLeaseAction\x12\x1c\n\x18LEASE_ACTION_UNSPECIFIED\x10\x00\x12\x15\n\x11LEASE_ACTION_STOP\x10\x01\x12\x15\n\x11LEASE_ACTION_KILL\x10\x02*\xcc\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x17\n\x13TASK_STATE_STARTING\x10\x02\x12\x16\n\x12TASK_STATE_RUNNING\x10\x03\x12\x17\n\x13TASK_STATE_STOPPING\x10\x04\x12\x15\n\x11TASK_STATE_EXITED\x10\x05\x12\x15\n\x11TASK_STATE_FAILED\x10\x06\x12\x13\n\x0fTASK_STATE_LOST\x10\x07*\xdf\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x43\x41USE_COMPLETED\x10\x01\x12\x18\n\x14\x43\x41USE_STOP_REQUESTED\x10\x02\x12\x15\n\x11\x43\x41USE_MAX_RUNTIME\x10\x03\x12\x17\n\x13\x43\x41USE_LEASE_EXPIRED\x10\x04\x12\x17\n\x13\x43\x41USE_SITE_SHUTDOWN\x10\x05\x12\x17\n\x13\x43\x41USE_LAUNCH_FAILED\x10\x06\x12\x17\n\x13\x43\x41USE_HOST_REBOOTED\x10\x07\x12\x15\n\x11\x43\x41USE_KEEPER_LOST\x10\x08*\x9a\x01\n\x0bLaunchPhase\x12\x1c\n\x18LAUNCH_PHASE_UNSPECIFIED\x10\x00\x12\"\n\x1eLAUNCH_PHASE_WORKING_DIRECTORY\x10\x01\x12\x18\n\x14LAUNCH_PHASE_PROGRAM\x10\x02\x12\x17\n\x13LAUNCH_PHASE_OUTPUT\x10\x03\x12\x16\n\x12LAUNCH_PHASE_SPAWN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,36 +37,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASKSPEC_ENVENTRY']._serialized_options = b'8\001'
   _globals['_TASKSPEC_LABELSENTRY']._loaded_options = None
   _globals['_TASKSPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_LEASEACTION']._serialized_start=2025
-  _globals['_LEASEACTION']._serialized_end=2114
-  _globals['_TASKSTATE']._serialized_start=2117
-  _globals['_TASKSTATE']._serialized_end=2321
-  _globals['_CAUSE']._serialized_start=2324
-  _globals['_CAUSE']._serialized_end=2547
-  _globals['_LAUNCHPHASE']._serialized_start=2550
-  _globals['_LAUNCHPHASE']._serialized_end=2704
+  _globals['_RESTARTMODE']._serialized_start=2788
+  _globals['_RESTARTMODE']._serialized_end=2909
+  _globals['_LEASEACTION']._serialized_start=2911
+  _globals['_LEASEACTION']._serialized_end=3000
+  _globals['_TASKSTATE']._serialized_start=3003
+  _globals['_TASKSTATE']._serialized_end=3207
+  _globals['_CAUSE']._serialized_start=3210
+  _globals['_CAUSE']._serialized_end=3433
+  _globals['_LAUNCHPHASE']._serialized_start=3436
+  _globals['_LAUNCHPHASE']._serialized_end=3590
   _globals['_TASKSPEC']._serialized_start=105
-  _globals['_TASKSPEC']._serialized_end=463
-  _globals['_TASKSPEC_ENVENTRY']._serialized_start=374
-  _globals['_TASKSPEC_ENVENTRY']._serialized_end=416
-  _globals['_TASKSPEC_LABELSENTRY']._serialized_start=418
-  _globals['_TASKSPEC_LABELSENTRY']._serialized_end=463
-  _globals['_STOPPLAN']._serialized_start=466
-  _globals['_STOPPLAN']._serialized_end=619
-  _globals['_LEASE']._serialized_start=621
-  _globals['_LEASE']._serialized_end=710
-  _globals['_OUTCOME']._serialized_start=713
-  _globals['_OUTCOME']._serialized_end=1041
-  _globals['_LAUNCHFAILURE']._serialized_start=1043
-  _globals['_LAUNCHFAILURE']._serialized_end=1155
-  _globals['_RESOURCEUSAGE']._serialized_start=1158
-  _globals['_RESOURCEUSAGE']._serialized_end=1295
-  _globals['_SURVIVOR']._serialized_start=1297
-  _globals['_SURVIVOR']._serialized_end=1350
-  _globals['_TASKTIMES']._serialized_start=1353
-  _globals['_TASKTIMES']._serialized_end=1691
-  _globals['_TASKSTATUS']._serialized_start=1694
-  _globals['_TASKSTATUS']._serialized_end=1901
-  _globals['_TASK']._serialized_start=1903
-  _globals['_TASK']._serialized_end=2023
+  _globals['_TASKSPEC']._serialized_end=547
+  _globals['_TASKSPEC_ENVENTRY']._serialized_start=458
+  _globals['_TASKSPEC_ENVENTRY']._serialized_end=500
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_start=502
+  _globals['_TASKSPEC_LABELSENTRY']._serialized_end=547
+  _globals['_RESTARTPOLICY']._serialized_start=550
+  _globals['_RESTARTPOLICY']._serialized_end=777
+  _globals['_CLEANUP']._serialized_start=779
+  _globals['_CLEANUP']._serialized_end=846
+  _globals['_STOPPLAN']._serialized_start=849
+  _globals['_STOPPLAN']._serialized_end=1002
+  _globals['_LEASE']._serialized_start=1004
+  _globals['_LEASE']._serialized_end=1093
+  _globals['_OUTCOME']._serialized_start=1096
+  _globals['_OUTCOME']._serialized_end=1470
+  _globals['_CLEANUPOUTCOME']._serialized_start=1473
+  _globals['_CLEANUPOUTCOME']._serialized_end=1611
+  _globals['_ATTEMPT']._serialized_start=1614
+  _globals['_ATTEMPT']._serialized_end=1756
+  _globals['_LAUNCHFAILURE']._serialized_start=1758
+  _globals['_LAUNCHFAILURE']._serialized_end=1870
+  _globals['_RESOURCEUSAGE']._serialized_start=1873
+  _globals['_RESOURCEUSAGE']._serialized_end=2010
+  _globals['_SURVIVOR']._serialized_start=2012
+  _globals['_SURVIVOR']._serialized_end=2065
+  _globals['_TASKTIMES']._serialized_start=2068
+  _globals['_TASKTIMES']._serialized_end=2406
+  _globals['_TASKSTATUS']._serialized_start=2409
+  _globals['_TASKSTATUS']._serialized_end=2664
+  _globals['_TASK']._serialized_start=2666
+  _globals['_TASK']._serialized_end=2786
 # @@protoc_insertion_point(module_scope)

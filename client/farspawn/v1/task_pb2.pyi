@@ -30,6 +30,34 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _RestartMode:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _RestartModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_RestartMode.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    RESTART_MODE_UNSPECIFIED: _RestartMode.ValueType  # 0
+    """Read as RESTART_MODE_NEVER."""
+    RESTART_MODE_NEVER: _RestartMode.ValueType  # 1
+    """After none."""
+    RESTART_MODE_ON_FAILURE: _RestartMode.ValueType  # 2
+    """After an exit code other than 0, a signal, or a failed start."""
+    RESTART_MODE_ALWAYS: _RestartMode.ValueType  # 3
+    """After every end."""
+
+class RestartMode(_RestartMode, metaclass=_RestartModeEnumTypeWrapper):
+    """After which ends a program is started again."""
+
+RESTART_MODE_UNSPECIFIED: RestartMode.ValueType  # 0
+"""Read as RESTART_MODE_NEVER."""
+RESTART_MODE_NEVER: RestartMode.ValueType  # 1
+"""After none."""
+RESTART_MODE_ON_FAILURE: RestartMode.ValueType  # 2
+"""After an exit code other than 0, a signal, or a failed start."""
+RESTART_MODE_ALWAYS: RestartMode.ValueType  # 3
+"""After every end."""
+Global___RestartMode: typing_extensions.TypeAlias = RestartMode
+
 class _LeaseAction:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -65,7 +93,7 @@ class _TaskStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     must treat the task as still alive.
     """
     TASK_STATE_PENDING: _TaskState.ValueType  # 1
-    """Accepted and recorded; nothing was started yet."""
+    """Accepted and recorded; nothing was started yet. Also between two attempts."""
     TASK_STATE_STARTING: _TaskState.ValueType  # 2
     """The keeper was asked to start the process. A program on a dead network
     mount stays here.
@@ -95,7 +123,7 @@ TASK_STATE_UNSPECIFIED: TaskState.ValueType  # 0
 must treat the task as still alive.
 """
 TASK_STATE_PENDING: TaskState.ValueType  # 1
-"""Accepted and recorded; nothing was started yet."""
+"""Accepted and recorded; nothing was started yet. Also between two attempts."""
 TASK_STATE_STARTING: TaskState.ValueType  # 2
 """The keeper was asked to start the process. A program on a dead network
 mount stays here.
@@ -245,6 +273,8 @@ class TaskSpec(google.protobuf.message.Message):
     MAX_RUNTIME_FIELD_NUMBER: builtins.int
     LEASE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    RESTART_FIELD_NUMBER: builtins.int
+    CLEANUP_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """Absolute path of the directory to start in. Empty: `/`."""
     @property
@@ -291,6 +321,14 @@ class TaskSpec(google.protobuf.message.Message):
         control characters.
         """
 
+    @property
+    def restart(self) -> Global___RestartPolicy:
+        """When to start the program again after it ended. Unset: never."""
+
+    @property
+    def cleanup(self) -> Global___Cleanup:
+        """What to run after each attempt that had a process. Unset: nothing."""
+
     def __init__(
         self,
         *,
@@ -301,11 +339,95 @@ class TaskSpec(google.protobuf.message.Message):
         max_runtime: google.protobuf.duration_pb2.Duration | None = ...,
         lease: Global___Lease | None = ...,
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        restart: Global___RestartPolicy | None = ...,
+        cleanup: Global___Cleanup | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lease", b"lease", "max_runtime", b"max_runtime", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "stop", b"stop", "working_directory", b"working_directory"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "restart", b"restart", "stop", b"stop", "working_directory", b"working_directory"]) -> None: ...
 
 Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
+
+@typing.final
+class RestartPolicy(google.protobuf.message.Message):
+    """When a program that ended is started again, as a new attempt of its task.
+    Never after a stop, whoever or whatever asked for it.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: builtins.int
+    MAX_RESTARTS_FIELD_NUMBER: builtins.int
+    INITIAL_BACKOFF_FIELD_NUMBER: builtins.int
+    MAX_BACKOFF_FIELD_NUMBER: builtins.int
+    HEALTHY_AFTER_FIELD_NUMBER: builtins.int
+    mode: Global___RestartMode.ValueType
+    """After which ends."""
+    max_restarts: builtins.int
+    """How many restarts in a row, not counting those before the last healthy
+    run. 0: no limit.
+    """
+    @property
+    def initial_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """Span before the first restart in a row; it doubles with each, and each is
+        shortened by a random part of up to a half. Unset: 1 second.
+        """
+
+    @property
+    def max_backoff(self) -> google.protobuf.duration_pb2.Duration:
+        """The longest span before a restart. Unset: 5 minutes."""
+
+    @property
+    def healthy_after(self) -> google.protobuf.duration_pb2.Duration:
+        """A run at least so long is healthy: the next restart is the first in a row
+        again. Unset: 10 minutes.
+        """
+
+    def __init__(
+        self,
+        *,
+        mode: Global___RestartMode.ValueType = ...,
+        max_restarts: builtins.int = ...,
+        initial_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+        max_backoff: google.protobuf.duration_pb2.Duration | None = ...,
+        healthy_after: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["healthy_after", b"healthy_after", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["healthy_after", b"healthy_after", "initial_backoff", b"initial_backoff", "max_backoff", b"max_backoff", "max_restarts", b"max_restarts", "mode", b"mode"]) -> None: ...
+
+Global___RestartPolicy: typing_extensions.TypeAlias = RestartPolicy
+
+@typing.final
+class Cleanup(google.protobuf.message.Message):
+    """A command that tidies up after an attempt: it runs when nothing of the
+    attempt is left, exactly once, and its own end never hides the attempt's.
+    It has the task's environment and working directory, and besides
+    FARSPAWN_STATE (EXITED or LOST), FARSPAWN_CAUSE (for instance COMPLETED),
+    FARSPAWN_EXIT_CODE or FARSPAWN_EXIT_SIGNAL where that is known. Its output
+    goes to the end of the attempt's logs.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ARGV_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    @property
+    def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. The program and its arguments, as in TaskSpec.argv."""
+
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it may run before it is killed. Unset: 1 minute. Zero is refused."""
+
+    def __init__(
+        self,
+        *,
+        argv: collections.abc.Iterable[builtins.str] | None = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "timeout", b"timeout"]) -> None: ...
+
+Global___Cleanup: typing_extensions.TypeAlias = Cleanup
 
 @typing.final
 class StopPlan(google.protobuf.message.Message):
@@ -399,6 +521,7 @@ class Outcome(google.protobuf.message.Message):
     USAGE_FIELD_NUMBER: builtins.int
     SURVIVORS_FIELD_NUMBER: builtins.int
     LAUNCH_FAILURE_FIELD_NUMBER: builtins.int
+    CLEANUP_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
     """The leader's exit code, 0 to 255."""
     signal: builtins.int
@@ -429,6 +552,10 @@ class Outcome(google.protobuf.message.Message):
     def launch_failure(self) -> Global___LaunchFailure:
         """Set only when the task FAILED."""
 
+    @property
+    def cleanup(self) -> Global___CleanupOutcome:
+        """How the cleanup command ended. Unset: there was none."""
+
     def __init__(
         self,
         *,
@@ -442,15 +569,85 @@ class Outcome(google.protobuf.message.Message):
         usage: Global___ResourceUsage | None = ...,
         survivors: collections.abc.Iterable[Global___Survivor] | None = ...,
         launch_failure: Global___LaunchFailure | None = ...,
+        cleanup: Global___CleanupOutcome | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "oom_killed", b"oom_killed", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cause", b"cause", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_killed", b"oom_killed", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cleanup", b"cleanup", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "oom_killed", b"oom_killed", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cause", b"cause", "cleanup", b"cleanup", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_killed", b"oom_killed", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_oom_killed", b"_oom_killed"]) -> typing.Literal["oom_killed"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["ending", b"ending"]) -> typing.Literal["exit_code", "signal"] | None: ...
 
 Global___Outcome: typing_extensions.TypeAlias = Outcome
+
+@typing.final
+class CleanupOutcome(google.protobuf.message.Message):
+    """How a cleanup command ended."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXIT_CODE_FIELD_NUMBER: builtins.int
+    SIGNAL_FIELD_NUMBER: builtins.int
+    LAUNCH_FAILURE_FIELD_NUMBER: builtins.int
+    TIMED_OUT_FIELD_NUMBER: builtins.int
+    exit_code: builtins.int
+    """Its exit code, 0 to 255."""
+    signal: builtins.int
+    """The Linux number of the signal that ended it."""
+    timed_out: builtins.bool
+    """It was killed because its timeout was over."""
+    @property
+    def launch_failure(self) -> Global___LaunchFailure:
+        """It was not started."""
+
+    def __init__(
+        self,
+        *,
+        exit_code: builtins.int = ...,
+        signal: builtins.int = ...,
+        launch_failure: Global___LaunchFailure | None = ...,
+        timed_out: builtins.bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "signal", b"signal"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "signal", b"signal", "timed_out", b"timed_out"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["ending", b"ending"]) -> typing.Literal["exit_code", "signal", "launch_failure"] | None: ...
+
+Global___CleanupOutcome: typing_extensions.TypeAlias = CleanupOutcome
+
+@typing.final
+class Attempt(google.protobuf.message.Message):
+    """An attempt of a task that was, or is about to be, restarted."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    TIMES_FIELD_NUMBER: builtins.int
+    OUTCOME_FIELD_NUMBER: builtins.int
+    number: builtins.int
+    """Counts from 1."""
+    state: Global___TaskState.ValueType
+    """How it ended: TASK_STATE_EXITED, _FAILED or _LOST."""
+    @property
+    def times(self) -> Global___TaskTimes:
+        """When each of its phases was reached."""
+
+    @property
+    def outcome(self) -> Global___Outcome:
+        """How it ended."""
+
+    def __init__(
+        self,
+        *,
+        number: builtins.int = ...,
+        state: Global___TaskState.ValueType = ...,
+        times: Global___TaskTimes | None = ...,
+        outcome: Global___Outcome | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["outcome", b"outcome", "times", b"times"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["number", b"number", "outcome", b"outcome", "state", b"state", "times", b"times"]) -> None: ...
+
+Global___Attempt: typing_extensions.TypeAlias = Attempt
 
 @typing.final
 class LaunchFailure(google.protobuf.message.Message):
@@ -613,6 +810,7 @@ class TaskStatus(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     TIMES_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
+    EARLIER_ATTEMPTS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """The task's id, unique among its owner's tasks."""
     uid: builtins.str
@@ -635,7 +833,11 @@ class TaskStatus(google.protobuf.message.Message):
 
     @property
     def outcome(self) -> Global___Outcome:
-        """Set when the state is final."""
+        """Set when the state is final: that of the last attempt."""
+
+    @property
+    def earlier_attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts before this one, oldest first, at most the last 20."""
 
     def __init__(
         self,
@@ -648,9 +850,10 @@ class TaskStatus(google.protobuf.message.Message):
         pid: builtins.int = ...,
         times: Global___TaskTimes | None = ...,
         outcome: Global___Outcome | None = ...,
+        earlier_attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["outcome", b"outcome", "times", b"times"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "outcome", b"outcome", "pid", b"pid", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "earlier_attempts", b"earlier_attempts", "outcome", b"outcome", "pid", b"pid", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid"]) -> None: ...
 
 Global___TaskStatus: typing_extensions.TypeAlias = TaskStatus
 

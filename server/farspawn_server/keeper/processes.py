@@ -21,6 +21,8 @@ from farspawn_server.keeper.orphans import Orphans
 from farspawn_server.keeper.spawner import Spawner
 
 COOKIE = "FARSPAWN_TASK_UID"
+"""The environment variable that marks a task's processes. A uid here is TASK_UID/ATTEMPT, or TASK_UID/ATTEMPT/cleanup:
+one process that a task waits for; the cookie's value is the part that they share."""
 
 _FIRST_STRIKE_AFTER = 0.02
 _LAST_STRIKE_AFTER = 1.0
@@ -105,7 +107,7 @@ class Processes:
     def adopt(self, order: Adopt) -> None:
         """Take over a task that an earlier keeper started, or tell again what is known of it."""
         if order.uid not in self._entries:
-            cookie = (COOKIE, order.uid)
+            cookie = (COOKIE, _task(order.uid))
             leader = strangers.find(order.pid, order.start_time, cookie)
             pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
             entry = self._entries[order.uid] = Entry(order.uid, stranger=True)
@@ -159,12 +161,13 @@ class Processes:
             self.kill(uid)
 
     def forget(self, uid: str) -> None:
-        """Drop a task whose end is stored; one that still lives, survivors for instance, is dropped at its end."""
+        """Drop what is stored; a leader that still lives is dropped at its end."""
         entry = self._entries.get(uid)
-        if entry is not None:
-            entry.forgotten = True
-            if entry.over:
-                del self._entries[uid]
+        if entry is None:
+            return
+        entry.forgotten = True
+        if entry.over or entry.ended is not None:
+            self._drop(entry)
 
     def pending(self) -> float | None:
         """Return in how many seconds `collect` has work of its own, or None."""
@@ -216,12 +219,12 @@ class Processes:
 
     def _plant_tree(self, entry: Entry, pid: int) -> None:
         """Begin to follow what an entry's leader starts."""
-        cookie = (COOKIE, entry.uid)
+        cookie = (COOKIE, _task(entry.uid))
         if entry.stranger:
             # Its orphans went to another reaper than us: look everywhere.
             entry.tree = Tree(pid, cookie=cookie, start_time=entry.start_time)
         else:
-            entry.tree = Tree(pid, cookie=cookie, candidates=functools.partial(self._orphans.of, entry.uid))
+            entry.tree = Tree(pid, cookie=cookie, candidates=functools.partial(self._orphans.of, _task(entry.uid)))
         if entry.ended is not None:
             entry.tree.leader_ended()
         elif not entry.stranger:
@@ -274,9 +277,18 @@ class Processes:
         if entry.over:
             self._left_behind.pop(entry.uid, None)
             self._killing.pop(entry.uid, None)
-            if entry.forgotten:
-                del self._entries[entry.uid]
-        self._changed(entry.holding())
+        if entry.over and entry.forgotten:
+            self._drop(entry)
+        else:
+            self._changed(entry.holding())
+
+    def _drop(self, entry: Entry) -> None:
+        for table in (self._entries, self._left_behind, self._killing):
+            table.pop(entry.uid, None)
+
+
+def _task(uid: str) -> str:
+    return uid.partition("/")[0]
 
 
 def _next_ended_child() -> int | None:

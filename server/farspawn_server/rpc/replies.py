@@ -11,12 +11,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
-from farspawn_server.rpc.requests import STATES
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
-from farspawn_server.task.life import Cause, LaunchFailure, Outcome, Task, Times, Usage
-from farspawn_server.task.spec import Lease, LeaseAction, Spec, StopPlan
+from farspawn_server.task.life import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Task, Times, Usage
+from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, RestartMode, RestartPolicy, Spec, StopPlan
 
-_STATE = {state: number for number, state in STATES.items()}
+_STATE: dict[State, task_pb2.TaskState.ValueType] = {
+    State.PENDING: task_pb2.TASK_STATE_PENDING,
+    State.STARTING: task_pb2.TASK_STATE_STARTING,
+    State.RUNNING: task_pb2.TASK_STATE_RUNNING,
+    State.STOPPING: task_pb2.TASK_STATE_STOPPING,
+    State.EXITED: task_pb2.TASK_STATE_EXITED,
+    State.FAILED: task_pb2.TASK_STATE_FAILED,
+    State.LOST: task_pb2.TASK_STATE_LOST,
+}
 _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.COMPLETED: task_pb2.CAUSE_COMPLETED,
     Cause.STOP_REQUESTED: task_pb2.CAUSE_STOP_REQUESTED,
@@ -30,6 +37,11 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
 _LEASE_ACTION: dict[LeaseAction, task_pb2.LeaseAction.ValueType] = {
     LeaseAction.STOP: task_pb2.LEASE_ACTION_STOP,
     LeaseAction.KILL: task_pb2.LEASE_ACTION_KILL,
+}
+_RESTART_MODE: dict[RestartMode, task_pb2.RestartMode.ValueType] = {
+    RestartMode.NEVER: task_pb2.RESTART_MODE_NEVER,
+    RestartMode.ON_FAILURE: task_pb2.RESTART_MODE_ON_FAILURE,
+    RestartMode.ALWAYS: task_pb2.RESTART_MODE_ALWAYS,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -54,12 +66,13 @@ def status(value: Task) -> task_pb2.TaskStatus:
     return task_pb2.TaskStatus(
         task_id=value.task_id,
         uid=value.uid,
-        state=_STATE[value.state],  # type: ignore[arg-type]  # a member's number
+        state=_STATE[value.state],
         revision=value.revision,
         attempt=value.attempt,
         pid=value.pid,
-        times=_times(value.times, None if value.leader is None else value.leader.at),
+        times=_times(value.times),
         outcome=None if value.outcome is None else _outcome(value.outcome),
+        earlier_attempts=[_attempt(each) for each in value.earlier],
     )
 
 
@@ -87,6 +100,15 @@ def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
             return reply(end=reply.End(offset=value.offset, complete=value.complete))
 
 
+def _attempt(value: Attempt) -> task_pb2.Attempt:
+    return task_pb2.Attempt(
+        number=value.number,
+        state=_STATE[value.state],
+        times=_times(value.times),
+        outcome=_outcome(value.outcome),
+    )
+
+
 def _outcome(value: Outcome) -> task_pb2.Outcome:
     leader = value.leader
     message = task_pb2.Outcome(
@@ -97,11 +119,23 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         usage=None if leader is None or leader.usage is None else _usage(leader.usage),
         survivors=[task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in value.survivors],
         launch_failure=None if value.failure is None else _failure(value.failure),
+        cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
     if leader is not None and leader.code is not None:
         message.exit_code = leader.code
     if leader is not None and leader.signal is not None:
         message.signal = leader.signal
+    return message
+
+
+def _cleanup_outcome(value: CleanupOutcome) -> task_pb2.CleanupOutcome:
+    message = task_pb2.CleanupOutcome(timed_out=value.timed_out)
+    if value.code is not None:
+        message.exit_code = value.code
+    elif value.signal is not None:
+        message.signal = value.signal
+    elif value.failure is not None:
+        message.launch_failure.CopyFrom(_failure(value.failure))
     return message
 
 
@@ -122,14 +156,14 @@ def _failure(value: LaunchFailure) -> task_pb2.LaunchFailure:
     )
 
 
-def _times(value: Times, leader_exited: int | None) -> task_pb2.TaskTimes:
+def _times(value: Times) -> task_pb2.TaskTimes:
     return task_pb2.TaskTimes(
         created=moment(value.created),
         started=moment(value.started),
         stop_requested=moment(value.stop_requested),
         signalled=moment(value.signalled),
         killed=moment(value.killed),
-        leader_exited=moment(leader_exited),
+        leader_exited=moment(value.leader_exited),
         ended=moment(value.ended),
     )
 
@@ -143,7 +177,23 @@ def _spec(value: Spec) -> task_pb2.TaskSpec:
         max_runtime=_span(value.max_runtime),
         lease=None if value.lease is None else _lease(value.lease),
         labels=value.labels,
+        restart=None if value.restart == RestartPolicy() else _restart(value.restart),
+        cleanup=None if value.cleanup is None else _cleanup(value.cleanup),
     )
+
+
+def _restart(value: RestartPolicy) -> task_pb2.RestartPolicy:
+    return task_pb2.RestartPolicy(
+        mode=_RESTART_MODE[value.mode],
+        max_restarts=value.max_restarts,
+        initial_backoff=_span(value.initial_backoff),
+        max_backoff=_span(value.max_backoff),
+        healthy_after=_span(value.healthy_after),
+    )
+
+
+def _cleanup(value: Cleanup) -> task_pb2.Cleanup:
+    return task_pb2.Cleanup(argv=value.argv, timeout=_span(value.timeout))
 
 
 def _stop_plan(value: StopPlan) -> task_pb2.StopPlan | None:

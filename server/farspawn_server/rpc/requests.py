@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.logs import Output
@@ -13,7 +14,7 @@ from farspawn_server.supervisor.follow import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.life import State
-from farspawn_server.task.spec import Lease, LeaseAction, Spec, StopPlan
+from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, RestartMode, RestartPolicy, Spec, StopPlan
 
 _T = TypeVar("_T")
 
@@ -21,7 +22,7 @@ _T = TypeVar("_T")
 _MOST_SECONDS = 315_576_000_000
 _NANOS = 1_000_000_000
 
-STATES: dict[int, State] = {
+_STATES: dict[int, State] = {
     task_pb2.TASK_STATE_PENDING: State.PENDING,
     task_pb2.TASK_STATE_STARTING: State.STARTING,
     task_pb2.TASK_STATE_RUNNING: State.RUNNING,
@@ -34,6 +35,12 @@ _LEASE_ACTIONS: dict[int, LeaseAction] = {
     task_pb2.LEASE_ACTION_UNSPECIFIED: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_STOP: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_KILL: LeaseAction.KILL,
+}
+_RESTART_MODES: dict[int, RestartMode] = {
+    task_pb2.RESTART_MODE_UNSPECIFIED: RestartMode.NEVER,
+    task_pb2.RESTART_MODE_NEVER: RestartMode.NEVER,
+    task_pb2.RESTART_MODE_ON_FAILURE: RestartMode.ON_FAILURE,
+    task_pb2.RESTART_MODE_ALWAYS: RestartMode.ALWAYS,
 }
 _OUTPUTS: dict[int, Output] = {
     launcher_pb2.LOG_STREAM_UNSPECIFIED: Output.STDOUT,
@@ -63,7 +70,25 @@ def spec(message: task_pb2.TaskSpec) -> Spec:
         max_runtime=_span(message, "max_runtime", "spec"),
         lease=lease,
         labels=dict(message.labels),
+        restart=_restart(message.restart),
+        cleanup=_cleanup(message.cleanup) if message.HasField("cleanup") else None,
     )
+
+
+def _restart(message: task_pb2.RestartPolicy) -> RestartPolicy:
+    default = RestartPolicy()
+    return RestartPolicy(
+        mode=_value(_RESTART_MODES, message.mode, "spec.restart.mode"),
+        max_restarts=message.max_restarts,
+        initial_backoff=_span_or(message, "initial_backoff", "spec.restart", default.initial_backoff),
+        max_backoff=_span_or(message, "max_backoff", "spec.restart", default.max_backoff),
+        healthy_after=_span_or(message, "healthy_after", "spec.restart", default.healthy_after),
+    )
+
+
+def _cleanup(message: task_pb2.Cleanup) -> Cleanup:
+    timeout = _span_or(message, "timeout", "spec.cleanup", Cleanup(()).timeout)
+    return Cleanup(tuple(message.argv), timeout)
 
 
 def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
@@ -87,7 +112,7 @@ def wait(message: launcher_pb2.PollRequest) -> timedelta:
 def task_filter(message: launcher_pb2.TaskFilter) -> Filter:
     """Read which tasks are meant."""
     return Filter(
-        states=frozenset(_value(STATES, number, "filter.states") for number in message.states),
+        states=frozenset(_value(_STATES, number, "filter.states") for number in message.states),
         labels=dict(message.labels),
         owner=message.owner,
     )
@@ -127,10 +152,13 @@ def _value(known: dict[int, _T], number: int, field: str) -> _T:
     return known[number]
 
 
-def _span(
-    message: task_pb2.TaskSpec | task_pb2.StopPlan | task_pb2.Lease | launcher_pb2.PollRequest, name: str, field: str
-) -> timedelta | None:
-    if not message.HasField(name):  # type: ignore[arg-type]  # the stubs know the names as literals
+def _span_or(message: Message, name: str, field: str, default: timedelta) -> timedelta:
+    span = _span(message, name, field)
+    return default if span is None else span
+
+
+def _span(message: Message, name: str, field: str) -> timedelta | None:
+    if not message.HasField(name):
         return None
     span: Duration = getattr(message, name)
     if abs(span.seconds) > _MOST_SECONDS or abs(span.nanos) >= _NANOS or span.seconds * span.nanos < 0:

@@ -13,14 +13,14 @@ from datetime import timedelta
 from typing import TypeVar
 
 from farspawn_server.changes import Changes, Deletion
-from farspawn_server.keeper.messages import Adopt, Hello, Holding, Spawn
+from farspawn_server.keeper.messages import Adopt, Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.policy import Caller, Limits
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow
 from farspawn_server.supervisor.charge import Charge, Ground
-from farspawn_server.supervisor.environment import environment
+from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.recovery import Verdict, judge
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.uid import uuid7
@@ -69,34 +69,31 @@ class Supervisor:
         """Take stock: bring what is stored and what the keeper holds together. From then on calls are served."""
         self._revision, tasks = self._store.load()
         self._changes = Changes(self._revision, tasks)
-        ground = Ground(self._store, link, self._changes, self._next_revision, self._ended)
+        ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
         holdings = {holding.uid: holding for holding in hello.holdings}
         lost: list[Coroutine[None, None, None]] = []
         for task in tasks:
             charge = Charge(task, ground)
             self._registry.add(charge)
-            holding = holdings.pop(task.uid, None)
             if task.state.final:
-                if holding is not None:
-                    link.forget(task.uid)
                 continue
+            holding = holdings.pop(task.run, None)
             verdict, cause, message = judge(task, hello, holding)
             if verdict is Verdict.LOSE:
                 lost.append(charge.lose(cause, message))
-            elif verdict is Verdict.SPAWN:
-                link.spawn(self._order(task))
-                charge.resume()
+                continue
+            if verdict is Verdict.SPAWN:
+                link.spawn(order(task, self._logs))
             elif verdict is Verdict.ADOPT:
-                link.adopt(Adopt(task.uid, task.pid, task.start_time, task.times.started or 0))
-                charge.resume()
+                pid = 0 if task.ending else task.pid
+                link.adopt(Adopt(task.run, pid, task.start_time, task.times.started or 0))
             elif holding is not None:
                 charge.hold(holding)
-                charge.resume()
-        for uid in holdings:
-            # No process without a task: its launch was never recorded, or its deletion was.
-            log.warning("process without a task killed", extra={"uid": uid})
-            link.kill(uid)
-            link.forget(uid)
+            charge.resume()
+        for run in holdings:
+            # No process without a task. Mostly these have ended and were stored, and the server died before it said so.
+            link.kill(run)
+            link.forget(run)
         await asyncio.gather(*lost)  # together, so that they share commits
         await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
         self._hello, self._ground = hello, ground
@@ -108,7 +105,7 @@ class Supervisor:
         """Take in what the keeper knows of a task."""
         if self._ground is None:
             self._early.append(holding)
-        elif (charge := self._registry.by_uid(holding.uid)) is not None:
+        elif (charge := self._registry.by_uid(holding.uid.partition("/")[0])) is not None:
             charge.hold(holding)
 
     async def drain(self) -> None:
@@ -298,19 +295,7 @@ class Supervisor:
             except StoreError as error:
                 self._registry.remove(charge)
                 raise StorageFullError(f"the task cannot be recorded: {error}") from error
-            ground.link.spawn(self._order(charge.task))
-        charge.resume()
         return charge, True
-
-    def _order(self, task: Task) -> Spawn:
-        return Spawn(
-            uid=task.uid,
-            argv=list(task.spec.argv),
-            env=environment(task),
-            cwd=task.spec.working_directory,
-            stdout=str(self._logs.path(task.uid, task.attempt, Output.STDOUT)),
-            stderr=str(self._logs.path(task.uid, task.attempt, Output.STDERR)),
-        )
 
     async def _delete(self, charge: Charge) -> None:
         async with charge.lock:

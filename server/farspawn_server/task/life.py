@@ -1,19 +1,23 @@
 """The life of a task: one frozen value, and the moves that it can make.
 
     STARTING ──▶ RUNNING ──▶ STOPPING ──▶ EXITED
-        └───────────┴────────────┴──────▶ FAILED, LOST
+        ▲   └───────┴────────────┴──────▶ FAILED, LOST
+        └── PENDING ◀── (restart by policy: another attempt)
 
-Moments called `…_at` in `Times` are wall clock, in nanoseconds since 1970, for people. Deadlines are CLOCK_MONOTONIC,
-in nanoseconds: it goes on over a restart of the agent, and nobody can set it. A reboot ends it, and every task with it.
+What `Times` holds is wall clock, in nanoseconds since 1970, for people. Deadlines are CLOCK_MONOTONIC, in nanoseconds:
+it goes on over a restart of the agent, and nobody can set it. A reboot ends it, and every task with it.
 """
 
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from farspawn_server.task.spec import Owner, Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.spec import Owner, RestartMode, Spec, StopPlan, TaskId, Uid
+
+EARLIER_ATTEMPTS_KEPT = 20
 
 DEFAULT_PLAN = StopPlan(linger=timedelta(0), drain=timedelta(0), signal=15, grace=timedelta(seconds=10))
 
@@ -21,6 +25,19 @@ Monotonic = int
 """Nanoseconds of CLOCK_MONOTONIC."""
 Wall = int
 """Nanoseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment on both clocks."""
+
+    wall: Wall
+    monotonic: Monotonic
+
+    @staticmethod
+    def now() -> Moment:
+        """Return the present one."""
+        return Moment(time.time_ns(), time.monotonic_ns())
 
 
 class State(enum.Enum):
@@ -130,8 +147,18 @@ class Survivor:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanupOutcome:
+    """How a cleanup command ended: `code`, `signal` or `failure`, or none of them if nobody can know."""
+
+    code: int | None = None
+    signal: int | None = None
+    failure: LaunchFailure | None = None
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a task ended. What is not known is None."""
+    """How an attempt ended. What is not known is None."""
 
     cause: Cause
     leader: LeaderExit | None = None
@@ -139,18 +166,45 @@ class Outcome:
     stopped_by: str = ""
     message: str = ""
     survivors: tuple[Survivor, ...] = ()
+    cleanup: CleanupOutcome | None = None
+
+    @property
+    def successful(self) -> bool:
+        """Whether the leader ended by itself with exit code 0."""
+        return self.cause is Cause.COMPLETED and self.leader is not None and self.leader.code == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When each phase was reached."""
+    """When each phase of an attempt was reached; `created` is the task's."""
 
     created: Wall
     started: Wall | None = None
     stop_requested: Wall | None = None
     signalled: Wall | None = None
     killed: Wall | None = None
+    leader_exited: Wall | None = None
     ended: Wall | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that has ended, and how: `state` is a final one."""
+
+    number: int
+    state: State
+    times: Times
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt has ended, while its cleanup command runs until `until`; `killed` if that was too long."""
+
+    state: State
+    outcome: Outcome
+    until: Monotonic
+    killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +215,13 @@ class Task:
         keeper: the run of the keeper that was asked to start it.
         boot: the kernel's boot id at that time.
         start_time: the leader's, in clock ticks since boot: with pid and boot its identity.
-        runtime_until: when its max_runtime is over.
+        running_since: when the leader was started.
         leader: how the leader ended, while others of the task may live on.
         cause: what ended the leader; decided when it ended.
+        ending: how this attempt has ended, while its cleanup runs.
+        earlier: the attempts before this one, oldest first; between two attempts the last of them is this one.
+        restarts_in_row: how many since the last healthy run.
+        restart_at: in PENDING, when the next attempt is due.
     """
 
     uid: Uid
@@ -179,59 +237,83 @@ class Task:
     attempt: int = 1
     pid: int = 0
     start_time: int = 0
-    runtime_until: Monotonic | None = None
+    running_since: Monotonic | None = None
     stop: Stop | None = None
     leader: LeaderExit | None = None
     cause: Cause = Cause.COMPLETED
+    ending: Ending | None = None
     outcome: Outcome | None = None
+    earlier: tuple[Attempt, ...] = ()
+    restarts_in_row: int = 0
+    restart_at: Monotonic | None = None
 
     @property
     def plan(self) -> StopPlan:
         """How this task is stopped when nobody says otherwise. No gaps."""
         return self.spec.stop.or_else(DEFAULT_PLAN)
 
-    def running(self, pid: int, start_time: int, at: Wall, now: Monotonic) -> Task:
+    @property
+    def run(self) -> str:
+        """What the keeper calls the process that this task waits for now: the attempt's, or its cleanup's."""
+        return f"{self.uid}/{self.attempt}" + ("/cleanup" if self.ending else "")
+
+    @property
+    def runtime_until(self) -> Monotonic | None:
+        """When max_runtime is over."""
+        if self.running_since is None or self.spec.max_runtime is None:
+            return None
+        return self.running_since + nanoseconds(self.spec.max_runtime)
+
+    def running(self, pid: int, start_time: int, at: Wall, moment: Moment) -> Task:
         """The leader was started."""
         self._must_be(State.STARTING, State.STOPPING)
-        limit = self.spec.max_runtime
         return replace(
             self,
             state=State.RUNNING if self.state is State.STARTING else self.state,
             pid=pid,
             start_time=start_time,
             times=replace(self.times, started=at),
-            runtime_until=None if limit is None else now + nanoseconds(limit),
+            running_since=moment.monotonic,
         )
 
-    def stopping(self, stop: Stop, at: Wall) -> Task:
-        """A stop was asked for; a later one may only shorten it."""
+    def stopping(self, stop: Stop, moment: Moment) -> Task:
+        """A stop was asked for; a later one may only shorten it. It also ends all restarts."""
         self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
+        if self.state is State.PENDING:
+            last = self.earlier[-1]
+            ended = replace(self, times=last.times, earlier=self.earlier[:-1], restart_at=None)
+            return ended._final(last.state, last.outcome, moment)  # noqa: SLF001  # a copy of ourselves
         return replace(
             self,
             state=State.STOPPING,
             stop=stop if self.stop is None else self.stop.shortened_by(stop),
-            times=replace(self.times, stop_requested=self.times.stop_requested or at),
+            times=replace(self.times, stop_requested=self.times.stop_requested or moment.wall),
         )
 
-    def signalled(self, at: Wall) -> Task:
+    def signalled(self, moment: Moment) -> Task:
         """The stop's signal is being sent."""
         self._must_be(State.STOPPING)
-        return replace(self, times=replace(self.times, signalled=at))
+        return replace(self, times=replace(self.times, signalled=moment.wall))
 
-    def killed(self, at: Wall) -> Task:
+    def killed(self, moment: Moment) -> Task:
         """SIGKILL is being sent."""
         self._must_be(State.STOPPING)
-        return replace(self, times=replace(self.times, killed=at))
+        return replace(self, times=replace(self.times, killed=moment.wall))
 
     def leader_ended(self, how: LeaderExit) -> Task:
         """The leader is gone, or was never found; what it left behind may not be."""
         self._must_be(State.STARTING, State.RUNNING, State.STOPPING)
         # Only what had been signalled can have been ended by us.
         ours = self.stop is not None and (self.times.signalled or self.times.killed)
-        return replace(self, leader=how, cause=self.stop.cause if self.stop and ours else Cause.COMPLETED)
+        return replace(
+            self,
+            leader=how,
+            cause=self.stop.cause if self.stop and ours else Cause.COMPLETED,
+            times=replace(self.times, leader_exited=how.at),
+        )
 
-    def exited(self, at: Wall, survivors: tuple[Survivor, ...] = ()) -> Task:
-        """Nothing of the task lives, but for the survivors."""
+    def exited(self, moment: Moment, dice: float, survivors: tuple[Survivor, ...] = ()) -> Task:
+        """Nothing of the attempt lives, but for the survivors. `dice` is a random number from 0 to 1."""
         self._must_be(State.RUNNING, State.STOPPING)
         if self.leader is None:
             raise ValueError(f"task {self.uid} cannot have exited: its leader has not")
@@ -242,20 +324,95 @@ class Task:
             survivors=survivors,
             message=f"{len(survivors)} processes could not be ended" if survivors else "",
         )
-        return self._ended(State.EXITED, outcome, at)
+        return self._ended(State.EXITED, outcome, moment, dice)
 
-    def failed(self, failure: LaunchFailure, at: Wall) -> Task:
+    def failed(self, failure: LaunchFailure, moment: Moment, dice: float) -> Task:
         """The process never started."""
         self._must_be(State.STARTING, State.STOPPING)
-        return self._ended(State.FAILED, Outcome(Cause.LAUNCH_FAILED, failure=failure), at)
+        return self._conclude(State.FAILED, Outcome(Cause.LAUNCH_FAILED, failure=failure), moment, dice)
 
-    def lost(self, cause: Cause, message: str, at: Wall) -> Task:
+    def lost(self, cause: Cause, message: str, moment: Moment, dice: float) -> Task:
         """It has ended, or never was, and how cannot be known."""
         self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
-        return self._ended(State.LOST, Outcome(cause, message=message), at)
+        outcome = Outcome(cause, message=message)
+        if cause is Cause.HOST_REBOOTED:
+            if self.ending is not None:  # how the attempt ended was known before
+                outcome = replace(self.ending.outcome, cleanup=CleanupOutcome())
+                return self._final(self.ending.state, outcome, moment)
+            return self._final(State.LOST, outcome, moment)
+        return self._ended(State.LOST, outcome, moment, dice)
 
-    def _ended(self, state: State, outcome: Outcome, at: Wall) -> Task:
-        return replace(self, state=state, outcome=outcome, times=replace(self.times, ended=at))
+    def cleanup_killed(self) -> Task:
+        """The cleanup command took too long, and is being killed."""
+        assert self.ending is not None
+        return replace(self, ending=replace(self.ending, killed=True))
+
+    def cleaned_up(self, how: CleanupOutcome, moment: Moment, dice: float) -> Task:
+        """The cleanup command has ended, or was not started."""
+        assert self.ending is not None
+        outcome = replace(self.ending.outcome, cleanup=replace(how, timed_out=self.ending.killed))
+        cleaned = replace(self, ending=None)
+        return cleaned._conclude(self.ending.state, outcome, moment, dice)  # noqa: SLF001  # a copy of ourselves
+
+    def next_attempt(self, keeper: str, boot: str) -> Task:
+        """The wait before a restart is over."""
+        self._must_be(State.PENDING)
+        return replace(
+            self,
+            state=State.STARTING,
+            attempt=self.attempt + 1,
+            keeper=keeper,
+            boot=boot,
+            times=Times(created=self.times.created),
+            pid=0,
+            start_time=0,
+            running_since=None,
+            stop=None,
+            leader=None,
+            cause=Cause.COMPLETED,
+            restart_at=None,
+        )
+
+    def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
+        """The attempt had a process, which is gone: clean up after it, if it is to be."""
+        if self.spec.cleanup is None:
+            return self._conclude(state, outcome, moment, dice)
+        until = moment.monotonic + nanoseconds(self.spec.cleanup.timeout)
+        return replace(self, state=State.STOPPING, ending=Ending(state, outcome, until))
+
+    def _conclude(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
+        """The attempt is over and done with: either the task is, or it waits for its next attempt."""
+        delay = self._restart_delay(outcome, moment, dice)
+        if delay is None:
+            return self._final(state, outcome, moment)
+        attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome)
+        return replace(
+            self,
+            state=State.PENDING,
+            earlier=(*self.earlier, attempt)[-EARLIER_ATTEMPTS_KEPT:],
+            restarts_in_row=1 if self._was_healthy(moment) else self.restarts_in_row + 1,
+            restart_at=moment.monotonic + delay,
+        )
+
+    def _restart_delay(self, outcome: Outcome, moment: Moment, dice: float) -> int | None:
+        """Return after how many nanoseconds the next attempt is due, None: never."""
+        policy = self.spec.restart
+        stopped = self.stop is not None and self.stop.cause is not Cause.COMPLETED
+        wanted = policy.mode is RestartMode.ALWAYS or (policy.mode is RestartMode.ON_FAILURE and not outcome.successful)
+        in_row = 0 if self._was_healthy(moment) else self.restarts_in_row
+        if stopped or not wanted or 0 < policy.max_restarts <= in_row:
+            return None
+        # The shift is bounded: beyond 2**40 any backoff is at its maximum.
+        full = min(nanoseconds(policy.initial_backoff) << min(in_row, 40), nanoseconds(policy.max_backoff))
+        return int(full * (1 - dice / 2))
+
+    def _was_healthy(self, moment: Moment) -> bool:
+        since = self.running_since
+        return since is not None and moment.monotonic - since >= nanoseconds(self.spec.restart.healthy_after)
+
+    def _final(self, state: State, outcome: Outcome, moment: Moment) -> Task:
+        times = replace(self.times, ended=self.times.ended or moment.wall)
+        return replace(self, state=state, outcome=outcome, times=times, ending=None, restart_at=None)
 
     def _must_be(self, *states: State) -> None:
         if self.state not in states:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.spec import Spec, StopPlan, TaskId
+from farspawn_server.task.spec import RestartPolicy, Spec, StopPlan, TaskId
 
 MAX_SPAN = timedelta(days=3650)
 MAX_COMMAND_BYTES = 1 << 20
@@ -48,6 +48,10 @@ def bad_launch(task_id: str, spec: Spec) -> Iterator[Violation]:
     if spec.lease is not None:
         yield from _bad_span(spec.lease.ttl, "spec.lease.ttl", at_least=timedelta(seconds=1))
     yield from _bad_labels(spec.labels, "spec.labels")
+    yield from _bad_restart(spec.restart)
+    if spec.cleanup is not None:
+        yield from _bad_argv(spec.cleanup.argv, "spec.cleanup.argv")
+        yield from _bad_span(spec.cleanup.timeout, "spec.cleanup.timeout", at_least=timedelta(milliseconds=1))
 
 
 def bad_plan(plan: StopPlan, field: str) -> Iterator[Violation]:
@@ -71,17 +75,31 @@ def _bad_task_id(task_id: str, field: str) -> Iterator[Violation]:
 
 
 def _bad_command(spec: Spec) -> Iterator[Violation]:
-    if not spec.argv or not spec.argv[0]:
-        yield Violation("spec.argv", "give at least the program's name")
-    total = 0
-    for index, argument in enumerate(spec.argv):
-        total += len(os.fsencode(argument)) + 1
-        yield from _bad_string(argument, f"spec.argv[{index}]")
+    yield from _bad_argv(spec.argv, "spec.argv")
+    total = sum(len(os.fsencode(argument)) + 1 for argument in spec.argv)
+    if spec.cleanup is not None:
+        total += sum(len(os.fsencode(argument)) + 1 for argument in spec.cleanup.argv)
     for name, value in spec.env.items():
         total += len(os.fsencode(name)) + len(os.fsencode(value)) + 2
         yield from _bad_string(f"{name}={value}", f"spec.env[{name[:64]!r}]")
     if total > MAX_COMMAND_BYTES:
         yield Violation("spec.argv", f"with env {total} bytes, at most {MAX_COMMAND_BYTES}: pass a file instead")
+
+
+def _bad_argv(argv: tuple[str, ...], field: str) -> Iterator[Violation]:
+    if not argv or not argv[0]:
+        yield Violation(field, "give at least the program's name")
+    for index, argument in enumerate(argv):
+        yield from _bad_string(argument, f"{field}[{index}]")
+
+
+def _bad_restart(policy: RestartPolicy) -> Iterator[Violation]:
+    if policy.max_restarts < 0:
+        yield Violation("spec.restart.max_restarts", "not negative; 0 is no limit")
+    # A program that ends at once must not keep the site busy with starting it.
+    yield from _bad_span(policy.initial_backoff, "spec.restart.initial_backoff", at_least=timedelta(milliseconds=10))
+    yield from _bad_span(policy.max_backoff, "spec.restart.max_backoff", at_least=timedelta(milliseconds=10))
+    yield from _bad_span(policy.healthy_after, "spec.restart.healthy_after")
 
 
 def _bad_string(text: str, field: str) -> Iterator[Violation]:

@@ -53,6 +53,33 @@ class Lease:
     action: LeaseAction = LeaseAction.STOP
 
 
+class RestartMode(enum.Enum):
+    """After which ends a program is started again."""
+
+    NEVER = "never"
+    ON_FAILURE = "on_failure"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When a program that ended is started again. `max_restarts` counts restarts in a row; 0: no limit."""
+
+    mode: RestartMode = RestartMode.NEVER
+    max_restarts: int = 0
+    initial_backoff: timedelta = timedelta(seconds=1)
+    max_backoff: timedelta = timedelta(minutes=5)
+    healthy_after: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """What runs after each attempt that had a process."""
+
+    argv: tuple[str, ...]
+    timeout: timedelta = timedelta(minutes=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """What to run."""
@@ -64,6 +91,8 @@ class Spec:
     max_runtime: timedelta | None = None
     lease: Lease | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    restart: RestartPolicy = RestartPolicy()
+    cleanup: Cleanup | None = None
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the spec in a canonical form.

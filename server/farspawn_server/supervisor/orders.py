@@ -1,0 +1,61 @@
+"""What the keeper is told to start: a task's attempt, or the cleanup after it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from farspawn_server.keeper.messages import Spawn
+from farspawn_server.logs import LogFiles, Output
+from farspawn_server.task.life import Task
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def order(task: Task, logs: LogFiles) -> Spawn:
+    """Return the order for the run that the task waits for now."""
+    if task.ending is None:
+        return _spawn(task, task.spec.argv, {}, logs)
+    assert task.spec.cleanup is not None
+    return _spawn(task, task.spec.cleanup.argv, _ending(task), logs)
+
+
+def _spawn(task: Task, argv: tuple[str, ...], more: dict[str, str], logs: LogFiles) -> Spawn:
+    return Spawn(
+        uid=task.run,
+        argv=list(argv),
+        env={**_default(), **task.spec.env, **_own(task), **more},
+        cwd=task.spec.working_directory,
+        stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
+        stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),
+    )
+
+
+def _default() -> dict[str, str]:
+    """Return the environment of a task that asks for nothing. Nothing of the agent's own is in it."""
+    found = {"PATH": _PATH, "LANG": "C.UTF-8"}
+    try:
+        user = pwd.getpwuid(os.getuid())
+    except KeyError:
+        return {**found, "HOME": "/"}  # a container's user need not be in its passwd
+    return {**found, "HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}
+
+
+def _own(task: Task) -> dict[str, str]:
+    return {
+        "FARSPAWN_TASK_ID": task.task_id,
+        "FARSPAWN_TASK_UID": task.uid,
+        "FARSPAWN_ATTEMPT": str(task.attempt),
+    }
+
+
+def _ending(task: Task) -> dict[str, str]:
+    """Return how the attempt ended, in the words of the contract."""
+    assert task.ending is not None
+    outcome = task.ending.outcome
+    found = {"FARSPAWN_STATE": task.ending.state.name, "FARSPAWN_CAUSE": outcome.cause.name}
+    if outcome.leader is not None and outcome.leader.code is not None:
+        found["FARSPAWN_EXIT_CODE"] = str(outcome.leader.code)
+    if outcome.leader is not None and outcome.leader.signal is not None:
+        found["FARSPAWN_EXIT_SIGNAL"] = str(outcome.leader.signal)
+    return found
