@@ -67,7 +67,7 @@ class ProcessAdapter:
         # Other threads may be waiting on it: closed only when nobody holds this adapter any more.
         weakref.finalize(self, os.close, self._pidfd)
         if pidfd is None:
-            self._tree.leader_ended()
+            self._tree.note_leader_ended()
             self._reaped = True
 
     def poll(self) -> int | None:
@@ -177,7 +177,7 @@ class ProcessAdapter:
 
     def _reap(self) -> None:
         """Take the exit of the ended leader. Called with _lock held."""
-        self._tree.leader_ended()
+        self._tree.note_leader_ended()
         self._reaped = True
         try:
             # If somebody else reaped it, the number may be another child's already, and wait4 would wait for that one.

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from farspawn_core import proc
+from farspawn_core import failpoint, proc
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
 from farspawn_server.keeper.handover import Handover
 from farspawn_server.keeper.journal import note
@@ -56,6 +56,7 @@ class Keeper:
         self._processes = Processes(changed=self._send, wake=self._wake)
         self._selector.register(self._processes, selectors.EVENT_READ)
         self._guard = Guard(server, expect=self._processes.expect)
+        failpoint.peer = lambda: self._guard.pid
         self._server: socket.socket | None = None
         self._decoder = Decoder()
         self._outgoing = bytearray()
@@ -68,6 +69,7 @@ class Keeper:
             self._processes.take_over(handed.tasks)
             if handed.server:
                 self._guard.outlast(handed.server)
+            failpoint.reach("keeper.reload.taken")
 
     def run(self) -> int | Handover:
         """Serve until the site is shut down; return the exit code, or what to hand to this process's next image."""
@@ -94,6 +96,7 @@ class Keeper:
     def _leave(self) -> Handover:
         """Let go of the server and everything else that an image of this process holds, except its children."""
         note("handing over to the next image")
+        failpoint.reach("keeper.reload.leaving")
         if self._server is not None:
             self._disconnect()  # the end of the socket is the end of the server
         signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)

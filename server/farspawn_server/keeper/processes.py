@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 
-from farspawn_core import exits, proc
+from farspawn_core import exits, failpoint, proc
 from farspawn_core.tree import Tree, send_all, strike
 from farspawn_server.keeper import strangers
 from farspawn_server.keeper.entry import Entry
@@ -101,6 +101,7 @@ class Processes:
         if order.uid in self._entries:
             self._changed(self._entries[order.uid].holding())
             return
+        failpoint.reach("keeper.spawn.ordered")
         self._entries[order.uid] = Entry(order.uid)
         self._spawner.start(order)
 
@@ -214,6 +215,7 @@ class Processes:
                 entry.start_time, entry.started_at = process.start_time, time.time_ns()
                 self._plant_tree(entry, start.pid)
             self._tell(entry)
+            failpoint.reach("keeper.spawn.told")
             if start.uid in self._killing:
                 self._strike()
 
@@ -233,9 +235,11 @@ class Processes:
     def _leader_ended(self, entry: Entry) -> None:
         assert entry.tree is not None
         pid = entry.tree.leader
+        failpoint.reach("keeper.exit.seen")
         self._refresh_orphans()
         left = entry.tree.leader_ended()
         how = exits.reap(pid)
+        failpoint.reach("keeper.exit.reaped")
         del self._leaders[pid]
         self._ended(entry, how, left=len(left))
 
@@ -250,6 +254,7 @@ class Processes:
                 spent = Spent(usage.user_seconds, usage.system_seconds, usage.max_resident_bytes)
             entry.ended = Ended(time.time_ns(), how.code, how.signal, how.core_dumped, spent)
         self._tell(entry)
+        failpoint.reach("keeper.exit.told")
 
     def _note_emptied(self) -> None:
         """The last of a task to die is our own child, so its end brings us here."""
@@ -267,6 +272,7 @@ class Processes:
         for entry in self._killing.values():
             if entry.tree is not None:
                 strike(entry.tree)
+        failpoint.reach("keeper.kill.struck")
 
     def _refresh_orphans(self) -> None:
         self._orphans.refresh(lambda pid: pid in self._leaders or pid in self._own)

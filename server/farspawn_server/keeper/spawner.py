@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Container
 from dataclasses import dataclass
 
-from farspawn_core import Phase, SpawnError, proc, spawn
+from farspawn_core import Phase, SpawnError, failpoint, proc, spawn
 from farspawn_server.keeper.messages import Failure, Spawn
 
 _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -104,7 +104,10 @@ class Spawner:
                 except OSError as error:
                     raise SpawnError(error.errno or 0, Phase.OUTPUT, path) from error
             descriptors = (self._null, *opened)
-            return Start(order.uid, pid=spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors))
+            failpoint.reach("keeper.spawn.before_exec")
+            pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors)
+            failpoint.reach("keeper.spawn.executed")
+            return Start(order.uid, pid=pid)
         except SpawnError as error:
             return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
         except (OSError, ValueError, MemoryError):

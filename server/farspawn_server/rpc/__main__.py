@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from farspawn_core import failpoint
 from farspawn_server import journal
 from farspawn_server import settings as site_settings
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
@@ -62,6 +63,7 @@ async def serve(settings: Settings) -> int:
 def main() -> int:
     """Read the settings and serve."""
     journal.to_stderr()
+    failpoint.peer = os.getppid
     given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool])
     config = str(given.pop("config", ""))
     # Each open call and each followed log is a descriptor: take as many as the owner's hard limit lets us.

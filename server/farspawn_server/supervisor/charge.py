@@ -16,6 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from farspawn_core import failpoint
 from farspawn_server.changes import Changes
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
@@ -80,6 +81,10 @@ class Charge:
             StoreError: it is not stored, and the task is what it was.
         """
         before, task = self.task, dataclasses.replace(task, revision=self._ground.next_revision())
+        if task.pid and not before.pid:
+            failpoint.reach("server.started.before_store")
+        if task.state.final:
+            failpoint.reach("server.exit.before_store")
         await self._ground.store.put(task)
         self.task = task
         self._ground.changes.publish(task)
@@ -96,7 +101,9 @@ class Charge:
             if not self.task.state.final:
                 stopping = self.task.stopping(stop, Moment.now())
                 if stopping != self.task:
+                    failpoint.reach("server.stop.before_store")
                     await self.commit(stopping)
+                    failpoint.reach("server.stop.stored")
             return self.task
 
     async def lose(self, cause: Cause, message: str) -> None:
@@ -159,7 +166,9 @@ class Charge:
             elif now >= task.stop.signal_at and not (task.times.signalled or task.times.killed):
                 # Recorded first: a task that was signalled must never look as if it had ended by itself.
                 await self.commit(task.signalled(moment))
+                failpoint.reach("server.signal.stored")
                 await self._send_stop_signal()
+                failpoint.reach("server.signal.sent")
             elif task.leader is not None and task.times.killed and now >= task.stop.kill_at + SURVIVAL_NS:
                 await self._name_survivors(task)
             self._arm()
@@ -170,12 +179,21 @@ class Charge:
         """Tell the keeper what a stored change means for it. Every order can be given twice: see `resume`."""
         link = self._ground.link
         waits_for_process = not (task.state.final or task.state is State.PENDING)
+        if task.pid and not before.pid:
+            failpoint.reach("server.started.stored")
         if before.revision and (task.run != before.run or not waits_for_process):
+            failpoint.reach("server.exit.stored")
             link.forget(before.run)
+            failpoint.reach("server.exit.forgotten")
         if task.state is State.STARTING or (task.ending and not before.ending):
+            step = "cleanup" if task.ending else "launch" if task.attempt == 1 else "restart"
+            failpoint.reach(f"server.{step}.stored")
             link.spawn(order(task, self._ground.logs))
+            failpoint.reach(f"server.{step}.ordered")
         if _to_be_killed(task) and not _to_be_killed(before):
+            failpoint.reach("server.kill.stored")
             link.kill(task.run)
+            failpoint.reach("server.kill.ordered")
         if task.state.final:
             self._ground.ended(self)
             log.info("task ended", extra={"uid": task.uid, "task_id": task.task_id, "state": task.state.value})

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
+from farspawn_core import failpoint
 from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Adopt, Hello, Holding
 from farspawn_server.link import KeeperLink
@@ -69,6 +70,7 @@ class Supervisor:
         """Take stock: bring what is stored and what the keeper holds together. From then on calls are served."""
         self._revision, tasks = self._store.load()
         self._changes = Changes(self._revision, tasks)
+        failpoint.reach("server.recovery.loaded")
         ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
         holdings = {holding.uid: holding for holding in hello.holdings}
         lost: list[Coroutine[None, None, None]] = []
@@ -94,9 +96,11 @@ class Supervisor:
             # No process without a task. Mostly these have ended and were stored, and the server died before it said so.
             link.kill(run)
             link.forget(run)
+        failpoint.reach("server.recovery.judged")
         await asyncio.gather(*lost)  # together, so that they share commits
         await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
         self._hello, self._ground = hello, ground
+        failpoint.reach("server.recovery.done")
         for holding in self._early:
             self.hold(holding)
         log.info("recovered", extra={"tasks": len(tasks), "live": self._registry.live_count})
@@ -236,7 +240,7 @@ class Supervisor:
         rules.refuse_if_any([*rules.bad_signal(number, "signal")])
         task = self._registry.get(caller, task_id).task
         # The keeper knows best: its answer is 0 when there is nobody to signal.
-        reached = 0 if task.state.final else await ground.link.signal(task.uid, number, tree=tree)
+        reached = 0 if task.state.final else await ground.link.signal(task.run, number, tree=tree)
         if reached == 0:
             raise TaskNotRunningError(task_id, self._registry.get(caller, task_id).task.state.value)
         return reached
@@ -287,6 +291,7 @@ class Supervisor:
             keeper=self._hello.keeper,
             boot=self._hello.boot,
         )
+        failpoint.reach("server.launch.before_store")
         charge = Charge(task, ground)
         async with charge.lock:
             self._registry.add(charge)  # from here on the name is taken
@@ -304,6 +309,7 @@ class Supervisor:
                 return  # somebody else was faster: it is deleted
             revision = self._next_revision()
             await self._store.delete(task.uid, revision)
+            failpoint.reach("server.delete.stored")
             self._registry.remove(charge)
             self._changes.publish(Deletion(task.uid, task.owner, revision))
         await asyncio.to_thread(self._logs.remove, task.uid, task.attempt)

@@ -1,0 +1,83 @@
+"""Named places at which a test can have the agent killed, to see what a crash just there leaves behind.
+
+Switched on by the environment of the agent, in tests only: FARSPAWN_FAILPOINT=NAME:VICTIM:FLAG_FILE. VICTIM is `self`,
+`peer` (the keeper for the server, the server for the keeper) or `both`. It strikes once: when the flag file, which
+must not be there before, has been made. Otherwise a place costs one comparison with None.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+NAMES = (
+    # launch
+    "server.launch.before_store",
+    "server.launch.stored",
+    "server.launch.ordered",
+    "keeper.spawn.ordered",
+    "keeper.spawn.before_exec",
+    "keeper.spawn.executed",
+    "keeper.spawn.told",
+    "server.started.before_store",
+    "server.started.stored",
+    # stop
+    "server.stop.before_store",
+    "server.stop.stored",
+    "server.signal.stored",
+    "server.signal.sent",
+    "server.kill.stored",
+    "server.kill.ordered",
+    "keeper.kill.struck",
+    # exit
+    "keeper.exit.seen",
+    "keeper.exit.reaped",
+    "keeper.exit.told",
+    "server.exit.before_store",
+    "server.exit.stored",
+    "server.exit.forgotten",
+    # cleanup, restart, delete
+    "server.cleanup.stored",
+    "server.cleanup.ordered",
+    "server.restart.stored",
+    "server.restart.ordered",
+    "server.delete.stored",
+    # recovery and upgrade
+    "server.recovery.loaded",
+    "server.recovery.judged",
+    "server.recovery.done",
+    "keeper.reload.leaving",
+    "keeper.reload.taken",
+)
+"""Every place there is: PROCESS.STEP.MOMENT."""
+
+
+def _nobody() -> int:
+    return 0
+
+
+peer: Callable[[], int] = _nobody
+"""Gives the pid of the other process, 0 if there is none: set by the process that has the places."""
+
+_name, _victim, _flag = (os.environ.get("FARSPAWN_FAILPOINT", "").split(":", 2) + ["", ""])[:3]
+_armed = _name or None
+
+
+def reach(name: str) -> None:
+    """Die here, if a test wants it."""
+    if _armed == name:
+        _strike()
+
+
+def _strike() -> None:
+    global _armed
+    _armed = None
+    try:
+        os.close(os.open(_flag, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    if _victim in ("peer", "both") and (pid := peer()):
+        os.kill(pid, signal.SIGKILL)
+    if _victim in ("self", "both"):
+        os.kill(os.getpid(), signal.SIGKILL)
