@@ -60,7 +60,7 @@ def _nobody() -> int:
 peer: Callable[[], int] = _nobody
 """Gives the pid of the other process, 0 if there is none: set by the process that has the places."""
 
-_name, _victim, _flag = (os.environ.get("FARSPAWN_FAILPOINT", "").split(":", 2) + ["", ""])[:3]
+_name, _victim, _flag = (*os.environ.get("FARSPAWN_FAILPOINT", "").split(":", 2), "", "")[:3]
 _armed = _name or None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -151,8 +152,6 @@ class Processes:
         if entry is None or entry.over or uid in self._killing:
             return
         self._killing[uid] = entry
-        if entry.tree is None:
-            self._spawner.kill(uid, self._leaders)
         self._strike_after = _FIRST_STRIKE_AFTER
         self._strike()
 
@@ -269,9 +268,19 @@ class Processes:
         self._strike_again_at = time.monotonic() + self._strike_after
         self._strike_after = min(2 * self._strike_after, _LAST_STRIKE_AFTER)
         self._refresh_orphans()
-        for entry in self._killing.values():
+        for uid, entry in list(self._killing.items()):
             if entry.tree is not None:
                 strike(entry.tree)
+            else:
+                self._kill_start(uid)
+
+    def _kill_start(self, uid: str) -> None:
+        """End the child that is stuck between its birth and its program, if this start has one by now."""
+        children = self._spawner.children_of(uid)
+        self._note_starts()  # the same thread may have started others that are leaders since a moment ago
+        for pid in children:
+            if pid not in self._leaders:
+                os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
         failpoint.reach("keeper.kill.struck")
 
     def _refresh_orphans(self) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import queue
-import signal
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from farspawn_core import Phase, SpawnError, failpoint, proc, spawn
@@ -68,19 +67,11 @@ class Spawner:
             threads = list(self._busy.values())
         return any(pid in proc.children_of_thread(os.getpid(), thread) for thread in threads)
 
-    def kill(self, uid: str, others: Container[int]) -> None:
-        """End the child that is stuck between its birth and its program, if this start has one.
-
-        Args:
-            uid: whose start.
-            others: the pids of all leaders that are known: the same thread may have started some of them.
-        """
+    def children_of(self, uid: str) -> list[int]:
+        """Return the children of the thread that is busy with this start: its own, and leaders started before it."""
         with self._lock:
             thread = self._busy.get(uid)
-        if thread is not None:
-            for pid in proc.children_of_thread(os.getpid(), thread):
-                if pid not in others:
-                    os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
+        return [] if thread is None else proc.children_of_thread(os.getpid(), thread)
 
     def _work(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from farspawn_server.logs import Chunk, read_chunk, start_of_tail
 from farspawn_server.policy import Caller
 from farspawn_server.supervisor.charge import Charge
 from farspawn_server.supervisor.registry import Filter, Registry
-from farspawn_server.task.errors import LogOffsetExpiredError
+from farspawn_server.task.errors import LogOffsetExpiredError, TaskNotFoundError
 from farspawn_server.task.life import Task
 
 LONGEST_WAIT = timedelta(minutes=5)
@@ -59,14 +59,18 @@ async def watch(
     changes: Changes, caller: Caller, which: Filter, since_revision: int
 ) -> AsyncIterator[Task | Deletion | int]:
     """See Supervisor.watch."""
-    seen = since_revision
+    seen, opened_at = since_revision, changes.revision
     told: int | None = None
     while True:
         batch, seen = changes.since(seen), changes.revision
         for change in batch:
             if change.owner != caller.identity:
                 continue
-            if isinstance(change, Deletion) or which.matches(change):
+            if isinstance(change, Deletion):
+                # A snapshot is of what there is; of what was deleted before, nobody is told.
+                if since_revision or change.revision > opened_at:
+                    yield change
+            elif which.matches(change):
                 yield change
         if changes.revision > seen:
             continue  # more happened while the reader took its time
@@ -113,7 +117,14 @@ LogPart = Header | Chunk | Checkpoint | End
 
 
 async def read_logs(
-    charge: Charge, changes: Changes, path: Path, *, start: Start, attempt: int, until_ended: bool
+    charge: Charge,
+    changes: Changes,
+    path: Path,
+    *,
+    start: Start,
+    attempt: int,
+    until_ended: bool,
+    is_deleted: Callable[[], bool],
 ) -> AsyncIterator[LogPart]:
     """See Supervisor.read_logs."""
     offset = start.offset or 0
@@ -132,6 +143,8 @@ async def read_logs(
             offset += len(chunk.data)
             patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
         elif complete or not until_ended or charge.task.state.final:
+            if is_deleted():  # and its output with it: nobody knows what more there was
+                raise TaskNotFoundError(charge.task.task_id)
             yield End(offset, complete)
             return
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -107,14 +108,29 @@ class Registry:
         Raises:
             SpecInvalidError: the token is not one of ours.
         """
-        if token and len(token) != _UID_LENGTH:
+        if token and not _UID.fullmatch(token):
             raise SpecInvalidError([Violation("page_token", "not from this site: begin again without one")])
         matching = (task for task in self._after(token) if task.owner == caller.identity and which.matches(task))
-        found = list(itertools.islice(matching, size + 1))
-        return found[:size], found[size - 1].uid if len(found) > size else ""
+        found: list[Task] = []
+        room = _PAGE_BYTES
+        for task in matching:
+            if len(found) == size or room <= 0:
+                return found, found[-1].uid
+            found.append(task)
+            room -= _weight(task)
+        return found, ""
 
     def _after(self, uid: str) -> Iterator[Task]:
         return (each.task for key, each in self._by_uid.items() if key > uid and each.task.revision)
 
 
-_UID_LENGTH = 36
+_UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# A client takes 4 MiB in one message unless it was told otherwise; the last task of a page may have 1 MiB of command.
+_PAGE_BYTES = 2 << 20
+
+
+def _weight(task: Task) -> int:
+    """Return about how many bytes a task takes in a message."""
+    spec = task.spec
+    strings = (*spec.argv, *itertools.chain(*spec.env.items()), *itertools.chain(*spec.labels.items()))
+    return 1024 * (1 + len(task.earlier)) + sum(8 + len(each.encode()) for each in strings)

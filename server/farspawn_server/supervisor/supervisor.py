@@ -228,7 +228,15 @@ class Supervisor:
         if not 1 <= attempt <= charge.task.attempt:
             raise SpecInvalidError([Violation("attempt", f"from 1 to {charge.task.attempt}, or 0 for the newest")])
         path = self._logs.path(charge.task.uid, attempt, output)
-        return follow.read_logs(charge, self._changes, path, start=start, attempt=attempt, until_ended=until_ended)
+        return follow.read_logs(
+            charge,
+            self._changes,
+            path,
+            start=start,
+            attempt=attempt,
+            until_ended=until_ended,
+            is_deleted=lambda: self._registry.by_uid(charge.task.uid) is not charge,
+        )
 
     async def signal(self, caller: Caller, task_id: str, number: int, *, tree: bool) -> int:
         """Signal a task and return how many processes were reached.
