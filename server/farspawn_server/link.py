@@ -6,6 +6,7 @@ The end of the socket is the end of the keeper: nothing that this server knows i
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import os
 import socket
@@ -20,11 +21,13 @@ from farspawn_server.keeper.messages import (
     Forget,
     Hello,
     Holding,
+    InputTaken,
     Kill,
     Members,
     Message,
     Signal,
     Spawn,
+    Write,
     encode,
 )
 
@@ -48,6 +51,7 @@ class KeeperLink(asyncio.Protocol):
         self._decoder = Decoder()
         self._sequences = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._writing: dict[int, asyncio.Future[InputTaken]] = {}
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.WriteTransport | None = None
 
@@ -88,6 +92,17 @@ class KeeperLink(asyncio.Protocol):
         sequence = next(self._sequences)
         return (await self._ask(sequence, Members(sequence, uid))).members
 
+    async def write(self, uid: str, offset: int, data: bytes, *, end: bool) -> InputTaken:
+        """Write to a task's input, and wait until its pipe has taken all of it."""
+        sequence = next(self._sequences)
+        taken: asyncio.Future[InputTaken] = asyncio.get_running_loop().create_future()
+        self._writing[sequence] = taken
+        try:
+            self._send(Write(sequence, uid, offset, base64.b64encode(data).decode("ascii"), end))
+            return await taken
+        finally:
+            del self._writing[sequence]
+
     async def _ask(self, sequence: int, message: Message) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[sequence] = answer
@@ -115,6 +130,9 @@ class KeeperLink(asyncio.Protocol):
                 case Answer():
                     if (asked := self._asked.get(message.sequence)) is not None and not asked.done():
                         asked.set_result(message)
+                case InputTaken():
+                    if (writing := self._writing.get(message.sequence)) is not None and not writing.done():
+                        writing.set_result(message)
                 case Hello():
                     self._hello.set_result(message)
                 case Drain():

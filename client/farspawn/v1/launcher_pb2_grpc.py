@@ -165,8 +165,17 @@ class TaskLauncherServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WriteInput(self, request_iterator, context):
-        """Writes to the standard input of a task that was launched with one.
-        Not served yet: answers UNIMPLEMENTED.
+        """Writes to the standard input of a task that was launched with open_input.
+        Each message is answered when the task's pipe has taken all of its data: a
+        task that does not read makes its writer wait, and nobody else. To resume,
+        send a message without data: the answer tells from which offset.
+        Bytes before that offset are taken as sent already and skipped.
+        - NOT_FOUND, TASK_NOT_FOUND: no such task.
+        - FAILED_PRECONDITION, TASK_NOT_RUNNING: there is no process to read it.
+        - FAILED_PRECONDITION, INPUT_CLOSED: it was launched without an input, the
+        input was ended, the task closed it, or the keeper that held it died.
+        - OUT_OF_RANGE, INPUT_OFFSET_SKIPPED: the offset is past `acknowledged`,
+        which is in the metadata. Send what is missing first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -275,8 +275,14 @@ class TaskSpec(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     RESTART_FIELD_NUMBER: builtins.int
     CLEANUP_FIELD_NUMBER: builtins.int
+    OPEN_INPUT_FIELD_NUMBER: builtins.int
+    READINESS_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """Absolute path of the directory to start in. Empty: `/`."""
+    open_input: builtins.bool
+    """Give each attempt a standard input that WriteInput writes to. False: its
+    standard input is empty.
+    """
     @property
     def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. The program and its arguments; the program is argv[0].
@@ -329,6 +335,12 @@ class TaskSpec(google.protobuf.message.Message):
     def cleanup(self) -> Global___Cleanup:
         """What to run after each attempt that had a process. Unset: nothing."""
 
+    @property
+    def readiness(self) -> Global___Readiness:
+        """How to tell that the program is ready for its work. Unset: TaskStatus.ready
+        is never set.
+        """
+
     def __init__(
         self,
         *,
@@ -341,11 +353,46 @@ class TaskSpec(google.protobuf.message.Message):
         labels: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         restart: Global___RestartPolicy | None = ...,
         cleanup: Global___Cleanup | None = ...,
+        open_input: builtins.bool = ...,
+        readiness: Global___Readiness | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "restart", b"restart", "stop", b"stop", "working_directory", b"working_directory"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "readiness", b"readiness", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "open_input", b"open_input", "readiness", b"readiness", "restart", b"restart", "stop", b"stop", "working_directory", b"working_directory"]) -> None: ...
 
 Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
+
+@typing.final
+class Readiness(google.protobuf.message.Message):
+    """How to tell that a program is ready. Looked at a few times a second while
+    the attempt runs, until it holds once.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LOG_LINE_FIELD_NUMBER: builtins.int
+    TCP_PORT_FIELD_NUMBER: builtins.int
+    FILE_FIELD_NUMBER: builtins.int
+    log_line: builtins.str
+    """A line of standard output or standard error matches this pattern, whole:
+    `*` stands for any text, everything else for itself. For instance
+    `*listening on port*`. 1 to 1024 bytes. Of a line the first 64 KiB count.
+    """
+    tcp_port: builtins.int
+    """Something on the site accepts TCP connections to this port of 127.0.0.1."""
+    file: builtins.str
+    """This file is there. An absolute path."""
+    def __init__(
+        self,
+        *,
+        log_line: builtins.str = ...,
+        tcp_port: builtins.int = ...,
+        file: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["check", b"check", "file", b"file", "log_line", b"log_line", "tcp_port", b"tcp_port"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["check", b"check", "file", b"file", "log_line", b"log_line", "tcp_port", b"tcp_port"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["check", b"check"]) -> typing.Literal["log_line", "tcp_port", "file"] | None: ...
+
+Global___Readiness: typing_extensions.TypeAlias = Readiness
 
 @typing.final
 class RestartPolicy(google.protobuf.message.Message):
@@ -810,6 +857,7 @@ class TaskStatus(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     TIMES_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
+    READY_FIELD_NUMBER: builtins.int
     EARLIER_ATTEMPTS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """The task's id, unique among its owner's tasks."""
@@ -827,6 +875,8 @@ class TaskStatus(google.protobuf.message.Message):
     """Counts from 1."""
     pid: builtins.int
     """The leader's process id on the site. 0: none yet."""
+    ready: builtins.bool
+    """The readiness check of this attempt has held."""
     @property
     def times(self) -> Global___TaskTimes:
         """When each phase was reached."""
@@ -850,10 +900,11 @@ class TaskStatus(google.protobuf.message.Message):
         pid: builtins.int = ...,
         times: Global___TaskTimes | None = ...,
         outcome: Global___Outcome | None = ...,
+        ready: builtins.bool = ...,
         earlier_attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["outcome", b"outcome", "times", b"times"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "earlier_attempts", b"earlier_attempts", "outcome", b"outcome", "pid", b"pid", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "earlier_attempts", b"earlier_attempts", "outcome", b"outcome", "pid", b"pid", "ready", b"ready", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid"]) -> None: ...
 
 Global___TaskStatus: typing_extensions.TypeAlias = TaskStatus
 

@@ -16,12 +16,17 @@ from farspawn_server.keeper.messages import Holding, holding_of
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """One task. `killing`, `forgotten` and `stranger` are those of `entry.Entry`."""
+    """One task.
+
+    `killing`, `forgotten` and `stranger` are those of the table; `input` is the descriptor of the writing end of its
+    standard input, which outlives the exec, and the offset that was reached.
+    """
 
     holding: Holding
     killing: bool = False
     forgotten: bool = False
     stranger: bool = False
+    input: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,9 @@ class Handover:
 
 def leave(table: Handover) -> int:
     """Write the table and return the descriptor under which the next image finds it."""
+    for task in table.tasks:
+        if task.input is not None:
+            os.set_inheritable(task.input[0], True)
     descriptor = os.memfd_create("farspawn-handover", 0)  # without CLOEXEC: it must outlive the exec
     with os.fdopen(os.dup(descriptor), "w", encoding="ascii") as file:
         json.dump(dataclasses.asdict(table), file)
@@ -56,6 +64,9 @@ def take(descriptor: int) -> Handover:
     os.lseek(descriptor, 0, os.SEEK_SET)
     with os.fdopen(descriptor, encoding="ascii") as file:
         fields = json.load(file)
+    for task in fields["tasks"]:
+        if task.get("input"):
+            os.set_inheritable(task["input"][0], False)
     return Handover(
         keeper=fields["keeper"],
         started_at=fields["started_at"],
@@ -67,6 +78,7 @@ def take(descriptor: int) -> Handover:
                 killing=task.get("killing", False),
                 forgotten=task.get("forgotten", False),
                 stranger=task.get("stranger", False),
+                input=tuple(task["input"]) if task.get("input") else None,
             )
             for task in fields["tasks"]
         ],

@@ -24,11 +24,13 @@ from farspawn_server.keeper.messages import (
     Forget,
     Hello,
     Holding,
+    InputTaken,
     Kill,
     Members,
     Message,
     Signal,
     Spawn,
+    Write,
     encode,
 )
 from farspawn_server.keeper.processes import Processes
@@ -53,8 +55,9 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        self._processes = Processes(changed=self._send, wake=self._wake)
+        self._processes = Processes(changed=self._send, taken=self._send, wake=self._wake)
         self._selector.register(self._processes, selectors.EVENT_READ)
+        self._selector.register(self._processes.inputs, selectors.EVENT_READ)
         self._guard = Guard(server, expect=self._processes.expect)
         failpoint.peer = lambda: self._guard.pid
         self._server: socket.socket | None = None
@@ -162,6 +165,7 @@ class Keeper:
         self._selector.unregister(self._server)
         self._server.close()
         self._server = None
+        self._processes.inputs.give_up()
 
     def _send(self, message: Message) -> None:
         """Queue a message. Without a server it is dropped: the next one is told everything in Hello."""
@@ -205,6 +209,8 @@ class Keeper:
                 self._processes.start(message)
             case Adopt():
                 self._processes.adopt(message)
+            case Write():
+                self._processes.inputs.write(message)
             case Signal():
                 reached = self._processes.signal(message.uid, message.number, tree=message.tree)
                 self._send(Answer(message.sequence, reached=reached))
@@ -217,5 +223,5 @@ class Keeper:
                 self._processes.forget(message.uid)
             case Finished():
                 self._finished = True
-            case Hello() | Holding() | Drain() | Answer():
+            case Hello() | Holding() | Drain() | Answer() | InputTaken():
                 note("message not understood", kind=type(message).__name__)

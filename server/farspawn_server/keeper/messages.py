@@ -10,6 +10,7 @@ The keeper's knowledge of a task is one `Holding`. It is sent whole whenever it 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 from collections.abc import Iterator
@@ -113,8 +114,35 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class InputTaken:
+    """Keeper to server: the answer to `Write`: how much of the input the task's pipe has taken in all."""
+
+    sequence: int
+    offset: int
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Server to keeper: write to a task's input. `data` is in base64; its first byte has the place `offset`."""
+
+    sequence: int
+    uid: str
+    offset: int
+    data: str
+    end: bool
+
+    def bytes(self) -> bytes:
+        """Return the data."""
+        return base64.b64decode(self.data)
+
+
+@dataclass(frozen=True, slots=True)
 class Spawn:
-    """Server to keeper: start a task's leader, once. The answer is a Holding, also if it was started before."""
+    """Server to keeper: start a task's leader, once. The answer is a Holding, also if it was started before.
+
+    `open_input`: its standard input is a pipe for `Write`; else it is empty.
+    """
 
     uid: str
     argv: list[str]
@@ -122,6 +150,7 @@ class Spawn:
     cwd: str
     stdout: str
     stderr: str
+    open_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +207,26 @@ class Finished:
     """Server to keeper: the shutdown is done; end when I end."""
 
 
-Message = Hello | Holding | Drain | Answer | Spawn | Adopt | Signal | Kill | Members | Forget | Finished
+Message = (
+    Hello | Holding | Drain | Answer | InputTaken | Write | Spawn | Adopt | Signal | Kill | Members | Forget | Finished
+)
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
-    for kind in (Hello, Holding, Drain, Answer, Spawn, Adopt, Signal, Kill, Members, Forget, Finished)
+    for kind in (
+        Hello,
+        Holding,
+        Drain,
+        Answer,
+        InputTaken,
+        Write,
+        Spawn,
+        Adopt,
+        Signal,
+        Kill,
+        Members,
+        Forget,
+        Finished,
+    )
 }
 _FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(each.name for each in dataclasses.fields(kind))

@@ -17,7 +17,8 @@ from farspawn_core.tree import Tree, send_all, strike
 from farspawn_server.keeper import strangers
 from farspawn_server.keeper.entry import Entry
 from farspawn_server.keeper.handover import Handed
-from farspawn_server.keeper.messages import Adopt, Ended, Holding, Spawn, Spent
+from farspawn_server.keeper.inputs import Inputs
+from farspawn_server.keeper.messages import Adopt, Ended, Holding, InputTaken, Spawn, Spent
 from farspawn_server.keeper.orphans import Orphans
 from farspawn_server.keeper.spawner import Spawner
 
@@ -34,8 +35,17 @@ _LOOK_AGAIN_AFTER = 0.1
 class Processes:
     """Every task process there is, and every orphan."""
 
-    def __init__(self, *, changed: Callable[[Holding], None], wake: Callable[[], None]) -> None:
-        """`changed` is told each new Holding; `wake`, from any thread, makes the loop call `collect`."""
+    def __init__(
+        self, *, changed: Callable[[Holding], None], taken: Callable[[InputTaken], None], wake: Callable[[], None]
+    ) -> None:
+        """Describe a table that is empty.
+
+        Args:
+            changed: is told each new Holding.
+            taken: is told what became of each write to an input.
+            wake: called from any thread, makes the loop call `collect`.
+        """
+        self.inputs = Inputs(taken)
         self._changed = changed
         self._spawner = Spawner(wake)
         self._orphans = Orphans(COOKIE)
@@ -59,7 +69,7 @@ class Processes:
     def hand_over(self) -> list[Handed]:
         """Return the whole table, for the next image of this process."""
         return [
-            Handed(entry.holding(), uid in self._killing, entry.forgotten, entry.stranger)
+            Handed(entry.holding(), uid in self._killing, entry.forgotten, entry.stranger, self.inputs.opened(uid))
             for uid, entry in self._entries.items()
         ]
 
@@ -84,6 +94,8 @@ class Processes:
                 if entry.left:
                     self._left_behind[entry.uid] = entry
             self._entries[holding.uid].forgotten = handed.forgotten
+            if handed.input is not None:
+                self.inputs.open(holding.uid, *handed.input)
             if handed.killing:
                 self.kill(holding.uid)
 
@@ -181,6 +193,7 @@ class Processes:
     def collect(self) -> None:
         """Take in what happened: starts that came through, exits, trees that emptied; strike again where it is due."""
         self._note_starts()
+        self.inputs.collect()
         stray_ended = False
         while (pid := _next_ended_child()) is not None:
             if pid not in self._leaders and pid not in self._own:
@@ -213,6 +226,8 @@ class Processes:
                 assert process is not None  # our unreaped child, at least a zombie
                 entry.start_time, entry.started_at = process.start_time, time.time_ns()
                 self._plant_tree(entry, start.pid)
+                if start.input is not None:
+                    self.inputs.open(start.uid, start.input)
             self._tell(entry)
             failpoint.reach("keeper.spawn.told")
             if start.uid in self._killing:
@@ -246,6 +261,7 @@ class Processes:
         """Note that a leader has ended; None: nobody can know how."""
         assert entry.tree is not None
         entry.left = len(entry.tree.leader_ended()) if left is None else left
+        self.inputs.close(entry.uid)
         entry.ended = Ended(at=time.time_ns())
         if how is not None:
             spent = None

@@ -22,10 +22,11 @@ _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLO
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What became of one order: a pid, or a failure."""
+    """What became of one order: a pid and, if there is one, the writing end of its input; or a failure."""
 
     uid: str
     pid: int = 0
+    input: int | None = None
     failure: Failure | None = None
 
 
@@ -88,22 +89,30 @@ class Spawner:
 
     def _attempt(self, order: Spawn) -> Start:
         opened: list[int] = []
+        writing = None
         try:
             for path in (order.stdout, order.stderr):
                 try:
                     opened.append(os.open(path, _APPEND_ONLY, 0o600))
                 except OSError as error:
                     raise SpawnError(error.errno or 0, Phase.OUTPUT, path) from error
-            descriptors = (self._null, *opened)
+            reading = self._null
+            if order.open_input:
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                opened.append(reading)
+            descriptors = (reading, *opened[:2])
             failpoint.reach("keeper.spawn.before_exec")
             pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors)
             failpoint.reach("keeper.spawn.executed")
-            return Start(order.uid, pid=pid)
+            ours, writing = writing, None  # the keeper's from here on
+            return Start(order.uid, pid=pid, input=ours)
         except SpawnError as error:
             return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
         except (OSError, ValueError, MemoryError):
             # ValueError: the server's validation let something through that no process can be given.
             return Start(order.uid, failure=Failure(errno.EINVAL, Phase.SPAWN.value, order.argv[0]))
         finally:
+            if writing is not None:
+                opened.append(writing)
             for descriptor in opened:
                 os.close(descriptor)  # the task holds the only writers from here on

@@ -56,6 +56,21 @@ def many_answers(
     return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
 
 
+def conversation(
+    request_type: type[_Request], method: Callable[[Caller, AsyncIterator[_Request]], AsyncIterator[Message]]
+) -> grpc.RpcMethodHandler[_Request, Message]:
+    """Return the handler of a method that takes a stream and gives one."""
+
+    async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
+        try:
+            async for answer in method(identify(context), requests):
+                await context.write(answer)
+        except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
+            await _refuse(context, error)
+
+    return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
+
+
 def identify(context: _Context) -> Caller:  # noqa: ARG001  # identities come with mutual TLS
     """Return whoever makes the call: so far everybody comes through a door that only the site's owner can open."""
     return LOCAL

@@ -12,9 +12,8 @@ from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2
 from farspawn_server.policy import Caller
 from farspawn_server.rpc import replies, requests
-from farspawn_server.rpc.handlers import many_answers, one_answer
+from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
 from farspawn_server.supervisor import Supervisor
-from farspawn_server.task.errors import NotServedError
 from farspawn_server.task.rules import MAX_COMMAND_BYTES
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TaskLauncher"].full_name
@@ -44,7 +43,7 @@ class Launcher:
             "WatchTasks": many_answers(pb.WatchTasksRequest, self.watch),
             "ListTasks": one_answer(pb.ListTasksRequest, self.list),
             "ReadLogs": many_answers(pb.ReadLogsRequest, self.read_logs),
-            "WriteInput": many_answers(pb.WriteInputRequest, self.write_input),
+            "WriteInput": conversation(pb.WriteInputRequest, self.write_input),
             "SignalTask": one_answer(pb.SignalTaskRequest, self.signal),
             "DeleteTask": one_answer(pb.DeleteTaskRequest, self.delete),
             "GetSite": one_answer(pb.GetSiteRequest, self.site),
@@ -102,10 +101,15 @@ class Launcher:
         async for part in parts:
             yield replies.log_part(part)
 
-    async def write_input(self, caller: Caller, request: pb.WriteInputRequest) -> AsyncIterator[pb.WriteInputResponse]:  # noqa: ARG002  # refused whatever it says
+    async def write_input(
+        self, caller: Caller, parts: AsyncIterator[pb.WriteInputRequest]
+    ) -> AsyncIterator[pb.WriteInputResponse]:
         """WriteInput."""
-        raise NotServedError("this version gives tasks no standard input; they read an empty one")
-        yield pb.WriteInputResponse()
+        task_id = ""
+        async for part in parts:
+            task_id = part.task_id or task_id
+            taken = await self._supervisor.write_input(caller, task_id, requests.input_part(part))
+            yield pb.WriteInputResponse(acknowledged_offset=taken)
 
     async def signal(self, caller: Caller, request: pb.SignalTaskRequest) -> pb.SignalTaskResponse:
         """SignalTask."""

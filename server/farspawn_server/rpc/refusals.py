@@ -36,7 +36,8 @@ STATUS_OF: Mapping[type[errors.Refusal], Status] = {
     errors.LogOffsetExpiredError: Status(grpc.StatusCode.OUT_OF_RANGE),
     errors.TaskNotRunningError: Status(grpc.StatusCode.FAILED_PRECONDITION),
     errors.TaskNotEndedError: Status(grpc.StatusCode.FAILED_PRECONDITION),
-    errors.NotServedError: Status(grpc.StatusCode.UNIMPLEMENTED),
+    errors.InputClosedError: Status(grpc.StatusCode.FAILED_PRECONDITION),
+    errors.InputOffsetSkippedError: Status(grpc.StatusCode.OUT_OF_RANGE),
 }
 
 # Trailers above 8 KiB are dropped at random by the peer: what names a hundred bad fields is cut, not lost.

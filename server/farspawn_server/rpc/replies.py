@@ -13,7 +13,7 @@ from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Task, Times, Usage
-from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, RestartMode, RestartPolicy, Spec, StopPlan
+from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, Readiness, RestartMode, RestartPolicy, Spec, StopPlan
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,
@@ -72,6 +72,7 @@ def status(value: Task) -> task_pb2.TaskStatus:
         pid=value.pid,
         times=_times(value.times),
         outcome=None if value.outcome is None else _outcome(value.outcome),
+        ready=value.ready,
         earlier_attempts=[_attempt(each) for each in value.earlier],
     )
 
@@ -179,7 +180,20 @@ def _spec(value: Spec) -> task_pb2.TaskSpec:
         labels=value.labels,
         restart=None if value.restart == RestartPolicy() else _restart(value.restart),
         cleanup=None if value.cleanup is None else _cleanup(value.cleanup),
+        open_input=value.open_input,
+        readiness=None if value.readiness is None else _readiness(value.readiness),
     )
+
+
+def _readiness(value: Readiness) -> task_pb2.Readiness:
+    message = task_pb2.Readiness()
+    if value.log_line is not None:
+        message.log_line = value.log_line
+    elif value.tcp_port is not None:
+        message.tcp_port = value.tcp_port
+    elif value.file is not None:
+        message.file = value.file
+    return message
 
 
 def _restart(value: RestartPolicy) -> task_pb2.RestartPolicy:

@@ -9,12 +9,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from farspawn.v1 import launcher_pb2, task_pb2
-from farspawn_server.logs import Output
+from farspawn_server.logs import CHUNK_BYTES, Output
+from farspawn_server.supervisor import InputPart
 from farspawn_server.supervisor.follow import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.life import State
-from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, RestartMode, RestartPolicy, Spec, StopPlan
+from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, Readiness, RestartMode, RestartPolicy, Spec, StopPlan
 
 _T = TypeVar("_T")
 
@@ -72,7 +73,21 @@ def spec(message: task_pb2.TaskSpec) -> Spec:
         labels=dict(message.labels),
         restart=_restart(message.restart),
         cleanup=_cleanup(message.cleanup) if message.HasField("cleanup") else None,
+        open_input=message.open_input,
+        readiness=_readiness(message.readiness) if message.HasField("readiness") else None,
     )
+
+
+def _readiness(message: task_pb2.Readiness) -> Readiness:
+    match message.WhichOneof("check"):
+        case "log_line":
+            return Readiness(log_line=message.log_line)
+        case "tcp_port":
+            return Readiness(tcp_port=message.tcp_port)
+        case "file":
+            return Readiness(file=message.file)
+        case _:
+            return Readiness()
 
 
 def _restart(message: task_pb2.RestartPolicy) -> RestartPolicy:
@@ -139,6 +154,13 @@ def log_start(message: launcher_pb2.ReadLogsRequest) -> Start:
             return Start(tail_lines=message.tail_lines)
         case _:
             return Start()
+
+
+def input_part(message: launcher_pb2.WriteInputRequest) -> InputPart:
+    """Read what to write."""
+    if len(message.data) > CHUNK_BYTES:
+        raise _bad("data", f"{len(message.data)} bytes, at most {CHUNK_BYTES}: send more messages")
+    return InputPart(message.offset, message.data, message.end_of_input)
 
 
 def whole_tree(message: launcher_pb2.SignalTaskRequest) -> bool:

@@ -20,9 +20,10 @@ from farspawn_core import failpoint
 from farspawn_server.changes import Changes
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
-from farspawn_server.logs import LogFiles
+from farspawn_server.logs import LogFiles, Output
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor.orders import order
+from farspawn_server.supervisor.readiness import until_ready
 from farspawn_server.supervisor.settle import settled
 from farspawn_server.task.life import Cause, Moment, State, Stop, Survivor, Task, nanoseconds
 from farspawn_server.task.spec import LeaseAction
@@ -64,6 +65,7 @@ class Charge:
         self._holding: Holding | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
+        self._readiness: asyncio.Task[None] | None = None
         self._lease_until: int | None = None
         self.renew_lease()
 
@@ -89,6 +91,7 @@ class Charge:
         self.task = task
         self._ground.changes.publish(task)
         self._follow_up(before, task)
+        self._look_for_readiness()
         self._arm()
 
     async def stop(self, stop: Stop) -> Task:
@@ -127,6 +130,7 @@ class Charge:
             self._ground.link.kill(task.run)
         elif task.times.signalled and task.ending is None:
             self._begin(self._send_stop_signal)
+        self._look_for_readiness()
         self._arm()
 
     async def _settle(self) -> None:
@@ -172,6 +176,26 @@ class Charge:
             elif task.leader is not None and task.times.killed and now >= task.stop.kill_at + SURVIVAL_NS:
                 await self._name_survivors(task)
             self._arm()
+
+    async def _note_readiness(self) -> None:
+        """Find out when the task is ready, and record it."""
+        task = self.task
+        assert task.spec.readiness is not None
+        await until_ready(
+            task.spec.readiness, [self._ground.logs.path(task.uid, task.attempt, each) for each in Output]
+        )
+        async with self.lock:
+            if self.task.state is State.RUNNING and self.task.run == task.run:
+                self._readiness = None  # this very task: the commit must not cancel it
+                await self.commit(self.task.made_ready())
+
+    def _look_for_readiness(self) -> None:
+        wanted = self.task.spec.readiness is not None and self.task.state is State.RUNNING and not self.task.ready
+        if wanted and self._readiness is None:
+            self._readiness = self._begin(self._note_readiness)
+        elif not wanted and self._readiness is not None:
+            self._readiness.cancel()
+            self._readiness = None
 
     # --- what follows from a move --------------------------------------------------------------------------------
 
@@ -252,7 +276,7 @@ class Charge:
             return task.stop.kill_at
         return task.stop.signal_at
 
-    def _begin(self, step: Callable[[], Awaitable[None]]) -> None:
+    def _begin(self, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Take a step in the background; try again if it could not be stored."""
 
         async def persist() -> None:
@@ -265,6 +289,7 @@ class Charge:
         under_way = asyncio.create_task(persist())
         self._under_way.add(under_way)  # the loop itself holds tasks only weakly
         under_way.add_done_callback(self._under_way.discard)
+        return under_way
 
 
 def _to_be_killed(task: Task) -> bool:

@@ -15,12 +15,14 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def order(task: Task, logs: LogFiles) -> Spawn:
     """Return the order for the run that the task waits for now."""
     if task.ending is None:
-        return _spawn(task, task.spec.argv, {}, logs)
+        return _spawn(task, task.spec.argv, {}, logs, open_input=task.spec.open_input)
     assert task.spec.cleanup is not None
     return _spawn(task, task.spec.cleanup.argv, _ending(task), logs)
 
 
-def _spawn(task: Task, argv: tuple[str, ...], more: dict[str, str], logs: LogFiles) -> Spawn:
+def _spawn(
+    task: Task, argv: tuple[str, ...], more: dict[str, str], logs: LogFiles, *, open_input: bool = False
+) -> Spawn:
     return Spawn(
         uid=task.run,
         argv=list(argv),
@@ -28,6 +30,7 @@ def _spawn(task: Task, argv: tuple[str, ...], more: dict[str, str], logs: LogFil
         cwd=task.spec.working_directory,
         stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
         stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),
+        open_input=open_input,
     )
 
 

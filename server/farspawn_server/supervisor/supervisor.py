@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -28,6 +29,8 @@ from farspawn_server.supervisor.uid import uuid7
 from farspawn_server.task import rules
 from farspawn_server.task.errors import (
     DrainingError,
+    InputClosedError,
+    InputOffsetSkippedError,
     RecoveringError,
     SpecInvalidError,
     StorageFullError,
@@ -45,6 +48,15 @@ _T = TypeVar("_T")
 
 _START_PATIENCE_SECONDS = 1.0
 """How long LaunchTask waits for the process; after that it answers STARTING."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputPart:
+    """Bytes for a task's input; the first one has the place `offset`. `end`: nothing follows them."""
+
+    offset: int
+    data: bytes
+    end: bool
 
 
 class Supervisor:
@@ -237,6 +249,25 @@ class Supervisor:
             until_ended=until_ended,
             is_deleted=lambda: self._registry.by_uid(charge.task.uid) is not charge,
         )
+
+    async def write_input(self, caller: Caller, task_id: str, part: InputPart) -> int:
+        """Write to a task's input, wait until its pipe has taken it, and return how much it has taken in all.
+
+        Raises:
+            TaskNotFoundError, TaskNotRunningError, InputClosedError, InputOffsetSkippedError, RecoveringError.
+        """
+        ground = self._ready()
+        task = self._registry.get(caller, task_id).task
+        if not task.spec.open_input:
+            raise InputClosedError(task_id, "it was launched without open_input")
+        if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:
+            raise TaskNotRunningError(task_id, task.state.value)
+        taken = await ground.link.write(task.run, part.offset, part.data, end=part.end)
+        if taken.closed:
+            raise InputClosedError(task_id, "it was ended, or the task closed it, or the keeper that held it died")
+        if taken.offset < part.offset:
+            raise InputOffsetSkippedError(task_id, part.offset, acknowledged=taken.offset)
+        return taken.offset
 
     async def signal(self, caller: Caller, task_id: str, number: int, *, tree: bool) -> int:
         """Signal a task and return how many processes were reached.

@@ -13,7 +13,8 @@ Refusal
   LogOffsetExpiredError     these bytes of the output are not there
   TaskNotRunningError       there is no process to do it to
   TaskNotEndedError         the task still lives
-  NotServedError            this version does not do that
+  InputClosedError          nobody reads what would be written
+  InputOffsetSkippedError   something before these bytes was not written yet
 """
 
 from __future__ import annotations
@@ -147,7 +148,23 @@ class TaskNotEndedError(Refusal):
         super().__init__(f"task {task_id!r} is {state}: stop it first", task_id=task_id, state=state)
 
 
-class NotServedError(Refusal):
-    """This version does not do that."""
+class InputClosedError(Refusal):
+    """Nobody reads what would be written."""
 
-    reason = "NOT_SERVED"
+    reason = "INPUT_CLOSED"
+
+    def __init__(self, task_id: str, why: str) -> None:
+        super().__init__(f"the input of task {task_id!r} is closed: {why}", task_id=task_id)
+
+
+class InputOffsetSkippedError(Refusal):
+    """Something before these bytes was not written yet."""
+
+    reason = "INPUT_OFFSET_SKIPPED"
+
+    def __init__(self, task_id: str, offset: int, *, acknowledged: int) -> None:
+        super().__init__(
+            f"offset {offset} of the input of task {task_id!r} skips what follows {acknowledged}: send that first",
+            task_id=task_id,
+            acknowledged=str(acknowledged),
+        )

@@ -221,6 +221,7 @@ class Task:
         ending: how this attempt has ended, while its cleanup runs.
         earlier: the attempts before this one, oldest first; between two attempts the last of them is this one.
         restarts_in_row: how many since the last healthy run.
+        ready: the readiness check of this attempt has held.
         restart_at: in PENDING, when the next attempt is due.
     """
 
@@ -246,6 +247,7 @@ class Task:
     earlier: tuple[Attempt, ...] = ()
     restarts_in_row: int = 0
     restart_at: Monotonic | None = None
+    ready: bool = False
 
     @property
     def plan(self) -> StopPlan:
@@ -275,6 +277,11 @@ class Task:
             times=replace(self.times, started=at),
             running_since=moment.monotonic,
         )
+
+    def made_ready(self) -> Task:
+        """The readiness check has held."""
+        self._must_be(State.RUNNING)
+        return replace(self, ready=True)
 
     def stopping(self, stop: Stop, moment: Moment) -> Task:
         """A stop was asked for; a later one may only shorten it. It also ends all restarts."""
@@ -371,6 +378,7 @@ class Task:
             leader=None,
             cause=Cause.COMPLETED,
             restart_at=None,
+            ready=False,
         )
 
     def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:

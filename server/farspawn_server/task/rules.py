@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.spec import RestartPolicy, Spec, StopPlan, TaskId
+from farspawn_server.task.spec import Readiness, RestartPolicy, Spec, StopPlan, TaskId
 
 MAX_SPAN = timedelta(days=3650)
 MAX_COMMAND_BYTES = 1 << 20
@@ -18,6 +18,8 @@ MAX_STRING_BYTES = 128 * 1024 - 1
 MAX_LABELS = 64
 RESERVED_PREFIX = "FARSPAWN_"
 LAST_SIGNAL = 64
+LAST_PORT = 65535
+MAX_PATTERN_BYTES = 1024
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
@@ -52,6 +54,8 @@ def bad_launch(task_id: str, spec: Spec) -> Iterator[Violation]:
     if spec.cleanup is not None:
         yield from _bad_argv(spec.cleanup.argv, "spec.cleanup.argv")
         yield from _bad_span(spec.cleanup.timeout, "spec.cleanup.timeout", at_least=timedelta(milliseconds=1))
+    if spec.readiness is not None:
+        yield from _bad_readiness(spec.readiness)
 
 
 def bad_plan(plan: StopPlan, field: str) -> Iterator[Violation]:
@@ -100,6 +104,17 @@ def _bad_restart(policy: RestartPolicy) -> Iterator[Violation]:
     yield from _bad_span(policy.initial_backoff, "spec.restart.initial_backoff", at_least=timedelta(milliseconds=10))
     yield from _bad_span(policy.max_backoff, "spec.restart.max_backoff", at_least=timedelta(milliseconds=10))
     yield from _bad_span(policy.healthy_after, "spec.restart.healthy_after")
+
+
+def _bad_readiness(check: Readiness) -> Iterator[Violation]:
+    if check == Readiness():
+        yield Violation("spec.readiness", "give one check: log_line, tcp_port or file")
+    if check.log_line is not None and not 1 <= len(check.log_line.encode()) <= MAX_PATTERN_BYTES:
+        yield Violation("spec.readiness.log_line", f"give 1 to {MAX_PATTERN_BYTES} bytes")
+    if check.tcp_port is not None and not 1 <= check.tcp_port <= LAST_PORT:
+        yield Violation("spec.readiness.tcp_port", f"give a port from 1 to {LAST_PORT}")
+    if check.file is not None and (not check.file.startswith("/") or "\0" in check.file):
+        yield Violation("spec.readiness.file", "give an absolute path")
 
 
 def _bad_string(text: str, field: str) -> Iterator[Violation]:

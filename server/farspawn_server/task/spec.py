@@ -81,6 +81,15 @@ class Cleanup:
 
 
 @dataclass(frozen=True, slots=True)
+class Readiness:
+    """How to tell that a program is ready: exactly one is set."""
+
+    log_line: str | None = None
+    tcp_port: int | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What to run."""
 
@@ -93,6 +102,8 @@ class Spec:
     labels: Mapping[str, str] = field(default_factory=dict)
     restart: RestartPolicy = RestartPolicy()
     cleanup: Cleanup | None = None
+    open_input: bool = False
+    readiness: Readiness | None = None
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the spec in a canonical form.
