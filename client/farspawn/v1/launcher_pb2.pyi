@@ -311,8 +311,11 @@ class WatchTasksRequest(google.protobuf.message.Message):
 
     FILTER_FIELD_NUMBER: builtins.int
     SINCE_REVISION_FIELD_NUMBER: builtins.int
+    RENEW_LEASES_FIELD_NUMBER: builtins.int
     since_revision: builtins.int
     """Begin with what became true after this revision. 0: with everything."""
+    renew_leases: builtins.bool
+    """Renew the leases of the matching tasks as long as the stream is open."""
     @property
     def filter(self) -> Global___TaskFilter:
         """Which tasks."""
@@ -322,9 +325,10 @@ class WatchTasksRequest(google.protobuf.message.Message):
         *,
         filter: Global___TaskFilter | None = ...,
         since_revision: builtins.int = ...,
+        renew_leases: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["filter", b"filter", "since_revision", b"since_revision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["filter", b"filter", "renew_leases", b"renew_leases", "since_revision", b"since_revision"]) -> None: ...
 
 Global___WatchTasksRequest: typing_extensions.TypeAlias = WatchTasksRequest
 

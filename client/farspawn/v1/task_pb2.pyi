@@ -525,7 +525,8 @@ Global___StopPlan: typing_extensions.TypeAlias = StopPlan
 
 @typing.final
 class Lease(google.protobuf.message.Message):
-    """A claim on a task that must be renewed. Poll with renew_leases renews it.
+    """A claim on a task that must be renewed: by Poll or WatchTasks with
+    renew_leases.
     After a restart of the agent every lease gets its full ttl again.
     """
 

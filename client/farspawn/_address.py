@@ -1,0 +1,73 @@
+"""Where a site is; not whether anybody answers there."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from farspawn._errors import AddressError
+
+_HELP = "an address is unix:/path/to/socket or host:port"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A site's address.
+
+    Attributes:
+        target: As gRPC wants it.
+        is_local: Whether what is sent there stays on this machine.
+    """
+
+    target: str
+    is_local: bool
+
+
+def address_of(site: str | None, environ: Mapping[str, str], uid: int) -> Address:
+    """Finds the address a caller means.
+
+    Args:
+        site: `unix:/path` or `host:port`; None or empty: what FARSPAWN_SITE says, else the local socket.
+        environ: The environment.
+        uid: The caller's user id.
+
+    Raises:
+        AddressError: It is neither.
+    """
+    return _parse(site or environ.get("FARSPAWN_SITE") or default_site(environ, uid))
+
+
+def default_site(environ: Mapping[str, str], uid: int) -> str:
+    """The address of the agent that this user started on this machine, with no configuration at all."""
+    if state := environ.get("FARSPAWN_STATE"):
+        # Relative to where we are now, not to where we may be later.
+        return f"unix:{os.path.abspath(state)}/farspawnd.sock"
+    if uid == 0:
+        return "unix:/run/farspawn/farspawnd.sock"
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        return f"unix:{runtime}/farspawn/farspawnd.sock"
+    # The agent makes this directory 0700, and refuses one that is not its own.
+    return f"unix:/tmp/farspawn-{uid}/farspawnd.sock"
+
+
+def _parse(text: str) -> Address:
+    if text.startswith("unix:"):
+        if not text.removeprefix("unix:").strip("/"):
+            raise AddressError(f"{text!r} names no socket: {_HELP}")
+        return Address(text, is_local=True)
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    # More colons are a scheme (dns:, https:) or an IPv6 address without brackets.
+    if not colon or not host or "/" in host or (":" in host and not bracketed):
+        raise AddressError(f"{text!r} is no address: {_HELP} ([::1]:port for IPv6)")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise AddressError(f"{text!r} has no port: {_HELP}")
+    return Address(text, is_local=_is_loopback(host.strip("[]")))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # The one name that RFC 6761 reserves for loopback.
+        return host.lower() == "localhost"

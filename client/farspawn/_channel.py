@@ -1,0 +1,78 @@
+"""How a channel to a site is set up. gRPC checks none of these names: each is tested by its effect."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+
+import grpc
+
+from farspawn._address import Address
+from farspawn._errors import AddressError
+from farspawn._verbs import SERVICE
+
+# All but SignalTask may be repeated when an answer was lost: launches and stops
+# are idempotent by their ids, deletes and reads by nature. A signal is not: a
+# second SIGINT means something else to many programs.
+_REPEATABLE = (
+    "LaunchTask",
+    "StopTask",
+    "Poll",
+    "WatchTasks",
+    "ListTasks",
+    "ReadLogs",
+    "DeleteTask",
+    "GetSite",
+)
+
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": SERVICE, "method": method} for method in _REPEATABLE],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+# A stream over a network is renewed after so long: a connection that died
+# without a word then costs minutes, not for ever. Pings would find it sooner,
+# but a server that was not told to expect them answers with GOAWAY.
+STREAM_LIFE = timedelta(minutes=10)
+
+
+def options(*, encrypted: bool) -> Sequence[tuple[str, int | str]]:
+    """The channel arguments."""
+    chosen: list[tuple[str, int | str]] = [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # Otherwise a TXT record of the site's domain could replace ours.
+        ("grpc.service_config_disable_resolution", 1),
+        # A larger request is not repeated; the default is 256 KiB, and argv
+        # and env may be more.
+        ("grpc.per_rpc_retry_buffer_size", 4 << 20),
+        ("grpc.max_receive_message_length", 64 << 20),
+        # gRPC waits up to 2 minutes by default; an agent is restarted in moments.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+    if not encrypted:
+        # http_proxy in the environment would take what must stay on this machine elsewhere.
+        chosen.append(("grpc.enable_http_proxy", 0))
+    return chosen
+
+
+def check_secure(address: Address, credentials: grpc.ChannelCredentials | None) -> None:
+    """Refuses to talk over a network in the clear.
+
+    Raises:
+        AddressError: The address is not on this machine, and there are no credentials.
+    """
+    if credentials is None and not address.is_local:
+        raise AddressError(
+            f"{address.target} is not on this machine: give credentials=grpc.ssl_channel_credentials(...), "
+            "or tunnel to a Unix socket or a loopback port"
+        )

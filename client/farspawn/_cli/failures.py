@@ -1,0 +1,68 @@
+"""Errors, told in one line that says what to do, or as JSON."""
+
+import click
+
+from farspawn._cli.as_json import Json, print_record, to_json
+from farspawn._cli.harmless import harmless
+from farspawn._cli.options import Settings
+from farspawn._errors import (
+    CallTimeoutError,
+    NotServedError,
+    RefusedError,
+    SiteFaultError,
+    SiteUnreachableError,
+    TaskNotFoundError,
+)
+
+# What to do next, where the message does not say; a site's refusals mostly do.
+_ADVICE: dict[type[Exception], str] = {
+    SiteUnreachableError: "start an agent with `farspawnd`, or name another site with --site",
+    CallTimeoutError: "the site may hang, or the network: try again",
+    TaskNotFoundError: "`farspawn ps -a` lists the tasks",
+    NotServedError: "this site's agent is of another version: `farspawn site`",
+    SiteFaultError: "the site's own log has more",
+}
+
+
+def tell(error: Exception, settings: Settings, about: str = "") -> None:
+    """Says on standard error what went wrong.
+
+    Args:
+        error: What did.
+        settings: In which form to tell it.
+        about: Which task, when there are several.
+    """
+    if settings.as_json:
+        print_record({"error": _fields(error, about)}, to_stderr=True)
+        return
+    advice = _ADVICE.get(type(error))
+    text = f"{about}: {error}" if about and about not in str(error) else str(error)
+    click.echo(f"farspawn: {harmless(text)}{f' - {advice}' if advice else ''}", err=True)
+
+
+def tell_misuse(error: click.ClickException, settings: Settings) -> None:
+    """Says on standard error what is wrong with the command line."""
+    if settings.as_json:
+        print_record({"error": {"type": "UsageError", "message": error.format_message()}}, to_stderr=True)
+    else:
+        error.show()
+
+
+def warn(text: str) -> None:
+    """Says on standard error what is not fatal."""
+    click.echo(f"farspawn: {harmless(text)}", err=True)
+
+
+def _fields(error: Exception, about: str) -> Json:
+    told: dict[str, Json] = {"type": type(error).__name__, "message": str(error)}
+    if about:
+        told["task_id"] = about
+    if isinstance(error, RefusedError):
+        told |= {
+            "code": error.code,
+            "reason": error.reason,
+            "metadata": to_json(error.metadata),
+            "violations": to_json(error.violations),
+            "retry_after": to_json(error.retry_after),
+        }
+    return told

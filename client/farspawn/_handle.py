@@ -1,0 +1,120 @@
+"""One task as its two handles see it, the blocking one and the one of asyncio."""
+
+from contextlib import aclosing, suppress
+from datetime import timedelta
+
+from farspawn import _values as values
+from farspawn import _verbs as verbs
+from farspawn._errors import LaunchFailedError, TaskLostError, TaskNotRunningError
+from farspawn._follow import as_ended, no_such_task
+from farspawn._link import Link
+
+
+class Handle:
+    """What was last heard of one task."""
+
+    def __init__(self, link: Link, task_id: str, launched: verbs.Launched | None = None) -> None:
+        self._task_id = task_id
+        self._link_to_site = link
+        self._created = launched is not None and launched.created
+        self._status = launched.task.status if launched else None
+        self._args = launched.task.spec.argv if launched else ()
+        lease = launched.task.spec.lease if launched else None
+        # Whoever launched the task and waits for it wants it: two renewals may
+        # get lost before the lease is over.
+        self._renew_every = lease.ttl / 3 if lease else None
+
+    def __repr__(self) -> str:
+        state = self._status.state.name if self._status else "not asked yet"
+        return f"<{type(self).__name__} {self._task_id}: {state}>"
+
+    @property
+    def task_id(self) -> str:
+        """The task's id."""
+        return self._task_id
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        """What was launched; empty for a handle made by `process`."""
+        return self._args
+
+    @property
+    def created(self) -> bool:
+        """Whether the launch started the task; False: it existed already."""
+        return self._created
+
+    @property
+    def status(self) -> values.TaskStatus | None:
+        """The task as last heard of; None: not asked yet."""
+        return self._status
+
+    @property
+    def pid(self) -> int | None:
+        """The leader's process id on the site, as last heard of; None: none yet."""
+        return self._status.pid if self._status else None
+
+    @property
+    def outcome(self) -> values.Outcome | None:
+        """How the task ended; None: it has not, as last heard of."""
+        return self._status.outcome if self._status else None
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, or minus the signal that ended the leader, as last heard of.
+
+        None while the task lives, and also for ever if it FAILED or is LOST: a
+        code is never invented. `poll` and `wait` raise in these cases.
+        """
+        return self.outcome.returncode if self.outcome else None
+
+    async def _poll(self) -> int | None:
+        if self._status is not None and self._status.ended:
+            return self._ending()  # final states never change, and a deleted task has no other
+        renew = self._renew_every is not None
+        call = verbs.poll([self._task_id], wait=None, since_revision=0, renew_leases=renew)
+        answer = await self._link_to_site.call(call)
+        if answer.unknown_task_ids:
+            raise no_such_task(self._task_id)
+        for status in answer.statuses:
+            self._saw(status)
+        return self._ending()
+
+    async def _wait(self, limit: timedelta | None) -> int:
+        if self._status is None or not self._status.ended:
+            ends = as_ended(self._link_to_site, [self._task_id], limit, self._renew_every)
+            async with aclosing(ends):
+                async for status in ends:
+                    self._saw(status)
+        returncode = self._ending()
+        if returncode is None:
+            raise RuntimeError("a wait without a timeout ended before the task")
+        return returncode
+
+    async def _stop(self, plan: values.StopPlan | None) -> values.TaskStatus:
+        return self._saw(await self._link_to_site.call(verbs.stop(self._task_id, plan)))
+
+    async def _send_signal(self, number: int) -> None:
+        # If it has ended there is nothing left to do, as with Popen.
+        with suppress(TaskNotRunningError):
+            await self._link_to_site.call(verbs.signal(self._task_id, number, values.SignalScope.LEADER))
+
+    def _saw(self, status: values.TaskStatus) -> values.TaskStatus:
+        known = self._status
+        if known is not None and known.uid != status.uid:
+            # The task was deleted and its id used again: this handle's is gone.
+            raise no_such_task(self._task_id)
+        if known is None or status.revision >= known.revision:
+            self._status = status
+        return status
+
+    def _ending(self) -> int | None:
+        status = self._status
+        if status is None or not status.ended:
+            return None
+        if status.state is values.TaskState.FAILED:
+            raise LaunchFailedError(status)
+        returncode = self.returncode
+        # Also an ending that only a newer client knows of: None would read as alive.
+        if status.state is values.TaskState.LOST or returncode is None:
+            raise TaskLostError(status)
+        return returncode

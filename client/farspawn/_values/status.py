@@ -1,0 +1,106 @@
+"""Where a task is in its life."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import unique
+
+from farspawn._values.outcome import Outcome
+from farspawn._values.spec import TaskSpec
+from farspawn._values.wire_enum import WireEnum
+
+
+@unique
+class TaskState(WireEnum):
+    """The life of a task. EXITED, FAILED and LOST are final and never change."""
+
+    UNSPECIFIED = 0
+    """A newer site has a state unknown to this client: the task is to be treated as alive."""
+    PENDING = 1
+    """Recorded; nothing was started yet."""
+    STARTING = 2
+    """The site is starting the process."""
+    RUNNING = 3
+    """The first process, the leader, is alive."""
+    STOPPING = 4
+    """A stop plan runs, or what the leader left behind is being stopped."""
+    EXITED = 5
+    """Final. The leader's exit is known."""
+    FAILED = 6
+    """Final. The process never started."""
+    LOST = 7
+    """Final. How the task ended is unknowable."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task has ended."""
+        return self in (TaskState.EXITED, TaskState.FAILED, TaskState.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTimes:
+    """When each phase was reached, by the site's wall clock, in UTC; None: not reached.
+
+    Attributes:
+        created: The task was accepted and recorded.
+        started: The leader was started.
+        stop_requested: The first stop was asked for.
+        signalled: The stop plan's signal was sent.
+        killed: SIGKILL was sent.
+        leader_exited: The leader ended.
+        ended: The task reached its final state.
+    """
+
+    created: datetime | None = None
+    started: datetime | None = None
+    stop_requested: datetime | None = None
+    signalled: datetime | None = None
+    killed: datetime | None = None
+    leader_exited: datetime | None = None
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """What changes about a task.
+
+    Attributes:
+        task_id: Unique among its owner's tasks.
+        uid: The site's own name for this task: unique for ever, also when the id is used again.
+        state: Where the task is in its life.
+        revision: When this became true, as the site counts; a greater one is newer.
+        attempt: Counts from 1.
+        pid: The leader's process id on the site; None: none yet.
+        times: When each phase was reached.
+        outcome: How it ended; None while it has not.
+    """
+
+    task_id: str
+    uid: str = ""
+    state: TaskState = TaskState.UNSPECIFIED
+    revision: int = 0
+    attempt: int = 0
+    pid: int | None = None
+    times: TaskTimes = TaskTimes()
+    outcome: Outcome | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final."""
+        return self.state.is_final
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task: what was asked, by whom, and what became of it.
+
+    Attributes:
+        status: What changes.
+        spec: What was asked.
+        owner: The identity that launched it.
+        spec_digest: Two specs with the same digest are the same to the site.
+    """
+
+    status: TaskStatus
+    spec: TaskSpec
+    owner: str
+    spec_digest: str

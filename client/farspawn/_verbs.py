@@ -1,0 +1,211 @@
+"""Every verb of the contract as a value: what is asked, and how the answer is read.
+
+Written once and carried by two links, the blocking one and the one of asyncio.
+Nothing is sent here.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from farspawn import _values as values
+from farspawn import _wire as wire
+from farspawn._errors import UnsendableError
+from farspawn.v1 import launcher_pb2 as pb
+
+T = TypeVar("T")
+_Answer = TypeVar("_Answer", bound=Message)
+
+SERVICE = "farspawn.v1.TaskLauncher"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call, not made yet.
+
+    Attributes:
+        method: Its name in the contract.
+        request: What is asked.
+        read: Makes a value of an answer's bytes.
+        wait: How long the site was asked to hold the answer back.
+    """
+
+    method: str
+    request: Message
+    read: Callable[[bytes], T]
+    wait: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The answer to a launch: the task, and whether this call made it."""
+
+    task: values.Task
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of tasks; an empty token: the last one."""
+
+    tasks: tuple[values.Task, ...]
+    next_page_token: str
+
+
+def launch(task_id: str, spec: values.TaskSpec) -> Call[Launched]:
+    """LaunchTask."""
+    with _sendable():
+        request = pb.LaunchTaskRequest(task_id=task_id, spec=wire.spec_to_wire(spec))
+    return Call(
+        "LaunchTask",
+        request,
+        _reader(pb.LaunchTaskResponse, lambda a: Launched(wire.task_from_wire(a.task), a.created)),
+    )
+
+
+def stop(task_id: str, plan: values.StopPlan | None) -> Call[values.TaskStatus]:
+    """StopTask."""
+    with _sendable():
+        request = pb.StopTaskRequest(task_id=task_id, plan=wire.plan_to_wire(plan or values.StopPlan()))
+    return Call("StopTask", request, _reader(pb.StopTaskResponse, lambda a: wire.status_from_wire(a.status)))
+
+
+def poll(
+    task_ids: Iterable[str], *, wait: timedelta | None, since_revision: int, renew_leases: bool
+) -> Call[values.PollAnswer]:
+    """Poll."""
+    with _sendable():
+        request = pb.PollRequest(
+            task_ids=several(task_ids),
+            wait=wire.span_to_wire(wait),
+            since_revision=since_revision,
+            renew_leases=renew_leases,
+        )
+    return Call("Poll", request, _reader(pb.PollResponse, wire.poll_from_wire), wait or timedelta())
+
+
+def watch(tasks: pb.TaskFilter, since_revision: int) -> Call[values.WatchEvent | None]:
+    """WatchTasks; a stream."""
+    with _sendable():
+        request = pb.WatchTasksRequest(filter=tasks, since_revision=since_revision)
+    return Call("WatchTasks", request, _reader(pb.WatchTasksResponse, wire.event_from_wire))
+
+
+def list_page(tasks: pb.TaskFilter, page_token: str) -> Call[Page]:
+    """ListTasks."""
+    request = pb.ListTasksRequest(filter=tasks, page_token=page_token)
+    return Call(
+        "ListTasks",
+        request,
+        _reader(
+            pb.ListTasksResponse,
+            lambda a: Page(tuple(wire.task_from_wire(task) for task in a.tasks), a.next_page_token),
+        ),
+    )
+
+
+def read_logs(request: pb.ReadLogsRequest) -> Call[pb.ReadLogsResponse]:
+    """ReadLogs; a stream, whose parts are read where the place in it is kept."""
+    return Call("ReadLogs", request, pb.ReadLogsResponse.FromString)
+
+
+def signal(task_id: str, number: int, scope: values.SignalScope) -> Call[int]:
+    """SignalTask."""
+    with _sendable():
+        request = pb.SignalTaskRequest(task_id=task_id, signal=number, scope=pb.SignalScope.ValueType(scope))
+    return Call("SignalTask", request, _reader(pb.SignalTaskResponse, lambda a: a.signalled))
+
+
+def delete(task_id: str) -> Call[None]:
+    """DeleteTask."""
+    with _sendable():
+        request = pb.DeleteTaskRequest(task_id=task_id)
+    return Call("DeleteTask", request, _reader(pb.DeleteTaskResponse, lambda _: None))
+
+
+def site() -> Call[values.Site]:
+    """GetSite."""
+    return Call("GetSite", pb.GetSiteRequest(), _reader(pb.GetSiteResponse, lambda a: wire.site_from_wire(a.site)))
+
+
+def task_filter(states: Iterable[values.TaskState], labels: Mapping[str, str] | None, owner: str) -> pb.TaskFilter:
+    """Which tasks, for `watch` and `list_page`."""
+    with _sendable():
+        return wire.filter_to_wire(states, labels, owner)
+
+
+def logs_request(
+    task_id: str,
+    stream: values.LogStream,
+    *,
+    offset: int | None,
+    tail_lines: int | None,
+    follow: bool,
+    attempt: int,
+) -> pb.ReadLogsRequest:
+    """What to read, for `read_logs`.
+
+    Raises:
+        ValueError: Both an offset and a number of lines are given.
+    """
+    if offset is not None and tail_lines is not None:
+        raise ValueError("start at an offset or at the last lines, not at both")
+    with _sendable():
+        request = pb.ReadLogsRequest(
+            task_id=task_id, stream=pb.LogStream.ValueType(stream), follow=follow, attempt=attempt
+        )
+        if offset is not None:
+            request.offset = offset
+        if tail_lines is not None:
+            request.tail_lines = tail_lines
+    return request
+
+
+def several(texts: Iterable[str]) -> tuple[str, ...]:
+    """The texts; a single string, which Python would take letter by letter, is a TypeError."""
+    if isinstance(texts, str):
+        raise TypeError(f"a list of strings is wanted, not one string: {texts!r}")
+    return tuple(texts)
+
+
+def spec_of(
+    argv: Iterable[str],
+    env: Mapping[str, str] | None,
+    working_directory: str,
+    stop: values.StopPlan | None,
+    max_runtime: timedelta | None,
+    lease: values.Lease | None,
+    labels: Mapping[str, str] | None,
+) -> values.TaskSpec:
+    """The spec that `launch` was given piece by piece."""
+    return values.TaskSpec(
+        argv=several(argv),
+        env=dict(env or {}),
+        working_directory=working_directory,
+        stop=stop or values.StopPlan(),
+        max_runtime=max_runtime,
+        lease=lease,
+        labels=dict(labels or {}),
+    )
+
+
+def serialize(request: Message) -> bytes:
+    """A request's bytes, as gRPC wants to have them made."""
+    return request.SerializeToString()
+
+
+def _reader(answer: type[_Answer], value_of: Callable[[_Answer], T]) -> Callable[[bytes], T]:
+    return lambda data: value_of(answer.FromString(data))
+
+
+@contextmanager
+def _sendable() -> Generator[None]:
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        # Protobuf's own words: a number out of range, or text that is not Unicode.
+        raise UnsendableError(f"cannot be sent: {error}") from error

@@ -1,0 +1,1 @@
+"""What the tests share: real programs, real waiting, and processes of their own to do dangerous things in."""

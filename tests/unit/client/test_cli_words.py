@@ -1,0 +1,182 @@
+"""What the command line takes, and what it says, without a site."""
+
+from __future__ import annotations
+
+import errno
+import json
+import unicodedata
+from datetime import UTC, datetime, timedelta
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farspawn import (
+    Cause,
+    LaunchFailure,
+    LaunchPhase,
+    LogChunk,
+    LogStream,
+    Outcome,
+    Survivor,
+    TaskState,
+    TaskStatus,
+    TaskTimes,
+)
+from farspawn._cli.as_json import log_line, to_json
+from farspawn._cli.exit_codes import exit_code_of
+from farspawn._cli.harmless import OutputCleaner, harmless
+from farspawn._cli.pairs import pairs
+from farspawn._cli.signals import parse_signal, signal_name
+from farspawn._cli.spans import parse_span, span_text
+from farspawn._cli.words import words_for
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("10s", 10), ("1m30s", 90), ("2h", 7200), ("500ms", 0.5), ("0", 0), ("1.5", 1.5), ("1d", 86400), ("2.5m", 150)],
+)
+def test_a_span_is_read(text: str, seconds: float) -> None:
+    assert parse_span(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "s", "5x", "-1", "1 s", "1e9999", "1m 3s", "٣s", "9" * 400, "nan", "9999999999d"])
+def test_what_is_no_span_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no span of time"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (-5, "0s")])
+def test_a_span_is_told_in_one_unit(seconds: int, text: str) -> None:
+    assert span_text(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("TERM", 15), ("SIGTERM", 15), ("sigusr1", 10), ("9", 9), ("64", 64), ("SYS", 31)]
+)
+def test_a_signal_is_read_by_its_linux_name_or_number(text: str, number: int) -> None:
+    assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "65", "-9", "NOPE", "SIG", "²"])
+def test_what_is_no_signal_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no signal"):
+        parse_signal(text)
+
+
+def test_a_signal_has_a_name_or_a_number() -> None:
+    assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
+
+
+def test_a_pair_may_take_its_value_from_the_environment() -> None:
+    assert pairs(["A=1", "B", "C=", "A=x=y"], {"B": "2"}) == {"A": "x=y", "B": "2", "C": ""}
+
+
+@pytest.mark.parametrize(("text", "environ"), [("A", None), ("=1", {}), ("A", {})])
+def test_what_is_no_pair_is_refused(text: str, environ: dict[str, str] | None) -> None:
+    with pytest.raises(click.BadParameter):
+        pairs([text], environ)
+
+
+@given(st.text())
+def test_nothing_in_a_message_moves_the_cursor(text: str) -> None:
+    categories = {unicodedata.category(character) for character in harmless(text)}
+
+    assert categories.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31mred", r"\x1b[31mred"),
+        ("a\nb", r"a\nb"),
+        ("\u202egpj", r"\u202egpj"),
+        ("\x9b1m", r"\x9b1m"),
+        ("äöü€😀", "äöü€😀"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown(text: str, shown: str) -> None:
+    assert harmless(text) == shown
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 5))
+def test_output_is_cleaned_alike_however_it_is_cut(text: str, size: int) -> None:
+    data, whole, pieces = text.encode(), OutputCleaner(), OutputCleaner()
+
+    cut = "".join(pieces.clean(data[at : at + size]) for at in range(0, len(data), size)) + pieces.rest()
+
+    assert cut == whole.clean(data) + whole.rest()
+
+
+def test_lines_tabs_and_progress_bars_stay_in_output() -> None:
+    cleaner = OutputCleaner()
+
+    assert cleaner.clean(b"a\tb\r\n\x1b[2J\xff\xc3") + cleaner.rest() == "a\tb\r\n\\x1b[2J\\xff\\xc3"
+
+
+def ended(state: TaskState, **facts: object) -> TaskStatus:
+    return TaskStatus("a", "u", state, outcome=Outcome(**facts))  # type: ignore[arg-type]  # the tests name them
+
+
+MISSING = LaunchFailure(errno.ENOENT, "ENOENT", LaunchPhase.PROGRAM, "nope")
+FORBIDDEN = LaunchFailure(errno.EACCES, "EACCES", LaunchPhase.PROGRAM, "/etc/passwd")
+NO_DIRECTORY = LaunchFailure(errno.ENOENT, "ENOENT", LaunchPhase.WORKING_DIRECTORY, "/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (ended(TaskState.EXITED, exit_code=0, cause=Cause.COMPLETED), 0, "exited 0"),
+        (ended(TaskState.EXITED, exit_code=7), 7, "exited 7"),
+        (
+            ended(TaskState.EXITED, signal=9, oom_killed=True, cause=Cause.MAX_RUNTIME),
+            137,
+            "killed by SIGKILL, out of memory (max runtime)",
+        ),
+        (
+            ended(TaskState.EXITED, signal=15, cause=Cause.STOP_REQUESTED, stopped_by="eve"),
+            143,
+            "killed by SIGTERM (stop requested by eve)",
+        ),
+        (
+            ended(TaskState.EXITED, exit_code=1, survivors=(Survivor(7, "dd", "uninterruptible sleep"),)),
+            1,
+            "exited 1, 1 survive",
+        ),
+        (ended(TaskState.FAILED, launch_failure=MISSING), 127, "failed: nope: No such file or directory"),
+        (ended(TaskState.FAILED, launch_failure=FORBIDDEN), 126, "failed: /etc/passwd: Permission denied"),
+        (ended(TaskState.FAILED, launch_failure=NO_DIRECTORY), 125, "failed: /nowhere: No such file or directory"),
+        (ended(TaskState.LOST, message="rebooted", cause=Cause.HOST_REBOOTED), 125, "lost: rebooted (host rebooted)"),
+    ],
+)
+def test_an_end_has_an_exit_code_and_words(status: TaskStatus, code: int, words: str) -> None:
+    assert (exit_code_of(status), words_for(status)) == (code, words)
+
+
+def test_a_living_task_has_words() -> None:
+    assert words_for(TaskStatus("a", state=TaskState.STOPPING)) == "stopping"
+    assert words_for(TaskStatus("a", state=TaskState.UNSPECIFIED)) == "alive"
+
+
+def test_json_says_what_is_set_and_null_otherwise() -> None:
+    created = datetime(2026, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
+    status = TaskStatus("a", "u", TaskState.EXITED, 3, 1, 7, TaskTimes(created=created), Outcome(signal=9))
+
+    told = json.loads(json.dumps(to_json(status)))
+
+    assert told["state"] == "EXITED"
+    assert told["times"]["created"] == "2026-01-02T03:04:05.600000Z"
+    assert (told["outcome"]["exit_code"], told["outcome"]["signal"]) == (None, 9)
+
+
+@pytest.mark.parametrize(
+    ("span", "text"), [(timedelta(), "0s"), (timedelta(seconds=100), "100s"), (timedelta(milliseconds=1500), "1.5s")]
+)
+def test_spans_in_json_are_those_of_protobuf(span: timedelta, text: str) -> None:
+    assert to_json(span) == text
+
+
+def test_output_in_json_is_text_or_base64() -> None:
+    assert log_line(LogStream.STDERR, LogChunk(3, "ä\n".encode())) == {"stream": "stderr", "offset": 3, "text": "ä\n"}
+    assert log_line(LogStream.STDOUT, LogChunk(0, b"\xff\n")) == {"stream": "stdout", "offset": 0, "base64": "/wo="}
