@@ -1,8 +1,9 @@
 """Named places at which a test can have the agent killed, to see what a crash just there leaves behind.
 
 Switched on by the environment of the agent, in tests only: FARSPAWN_FAILPOINT=NAME:VICTIM:FLAG_FILE. VICTIM is `self`,
-`peer` (the keeper for the server, the server for the keeper) or `both`. It strikes once: when the flag file, which
-must not be there before, has been made. Otherwise a place costs one comparison with None.
+`peer` (the keeper for the server, the server for the keeper) or `both`. It strikes once: when it has made the flag
+file. While that is there it does not, so a test can lead up to the place first. Otherwise a place costs one comparison
+with None.
 """
 
 from __future__ import annotations
@@ -71,8 +72,6 @@ def reach(name: str) -> None:
 
 
 def _strike() -> None:
-    global _armed
-    _armed = None
     try:
         os.close(os.open(_flag, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:

@@ -16,6 +16,7 @@ from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Owner, Uid
 
 _DELETIONS_KEPT = 10_000
+_ENDING = "the server is ending: go on with the next one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class Changes:
         Raises:
             DrainingError: the server ends, and nobody is to wait any longer.
         """
+        if self._closed:
+            raise DrainingError(_ENDING)
         bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         keys: Collection[Uid | None] = [None] if uids is None else uids
         for key in keys:
@@ -77,7 +80,7 @@ class Changes:
         try:
             done, _ = await asyncio.wait([bell], timeout=seconds)
             if self._closed:
-                raise DrainingError("the server is ending: go on with the next one")
+                raise DrainingError(_ENDING)
             return bool(done)
         finally:
             for key in keys:

@@ -20,6 +20,7 @@ class Entry:
     ended: Ended | None = None
     left: int = 0
     forgotten: bool = False
+    shut_down: bool = False
     stranger: bool = False  # an earlier keeper's: not our child
 
     @property
@@ -37,4 +38,5 @@ class Entry:
             failure=self.failure,
             ended=self.ended,
             left=self.left,
+            shut_down=self.shut_down,
         )

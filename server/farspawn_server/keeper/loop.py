@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
 import socket
 import time
 import uuid
+from collections import deque
 from collections.abc import Sequence
 
 from farspawn_core import failpoint, proc
@@ -37,6 +39,9 @@ from farspawn_server.keeper.processes import Processes
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
+# Out of descriptors, memory or processes: it passes, and a keeper that died of it would lose every exit.
+_STARVATION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+_STARVED_SECONDS = 0.1
 
 
 class Keeper:
@@ -62,6 +67,8 @@ class Keeper:
         failpoint.peer = lambda: self._guard.pid
         self._server: socket.socket | None = None
         self._decoder = Decoder()
+        self._inbox: deque[Message] = deque()
+        self._starved = False
         self._outgoing = bytearray()
         self._shutdowns_asked = 0  # counted by signal handlers
         self._shutdowns_heeded = 0
@@ -84,12 +91,27 @@ class Keeper:
                     self._drain_wake()
                 elif self._server is not None and key.fileobj is self._server:
                     self._exchange(events)
-            self._processes.collect()
+            self._work()
             self._heed_shutdown()
             if self._reload_asked and not self._shutdowns_asked and not self._processes.starting:
                 return self._leave()
             if self._server is None and self._may_end():
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
+
+    def _work(self) -> None:
+        """Obey the server and take in what happened. What the machine has no room for now is done a moment later."""
+        try:
+            while self._inbox:
+                self._obey(self._inbox[0])
+                self._inbox.popleft()
+            self._processes.collect()
+            self._starved = False
+        except OSError as error:
+            if error.errno not in _STARVATION:
+                raise
+            if not self._starved:
+                note("starved, trying again", error=str(error))
+            self._starved = True
 
     def _may_end(self) -> bool:
         """Whether no server is needed any more and nothing of any task lives."""
@@ -107,7 +129,8 @@ class Keeper:
         return Handover(self._id, self._started_at, self._images + 1, self._guard.pid, self._processes.hand_over())
 
     def _patience(self) -> float | None:
-        spans = [span for span in (self._guard.pending(), self._processes.pending()) if span is not None]
+        again = _STARVED_SECONDS if self._starved else None
+        spans = [span for span in (again, self._guard.pending(), self._processes.pending()) if span is not None]
         return min(spans) if spans else None
 
     def _take_signals(self) -> None:
@@ -155,6 +178,7 @@ class Keeper:
         if self._server is None:
             return
         self._decoder = Decoder()
+        self._inbox.clear()
         self._outgoing.clear()
         self._selector.register(self._server, selectors.EVENT_READ)
         holdings = self._processes.holdings()
@@ -200,8 +224,7 @@ class Keeper:
             if not data:
                 self._disconnect()
                 return
-            for message in self._decoder.feed(data):
-                self._obey(message)
+            self._inbox.extend(self._decoder.feed(data))
 
     def _obey(self, message: Message) -> None:
         match message:

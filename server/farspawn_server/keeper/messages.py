@@ -69,6 +69,7 @@ class Holding:
         failure: why it never started.
         ended: how the leader ended.
         left: how many processes of the task were alive when this was sent, once the leader has ended.
+        shut_down: the keeper began to kill it without being told: the owner asked for a shutdown twice.
     """
 
     uid: str
@@ -78,6 +79,7 @@ class Holding:
     failure: Failure | None = None
     ended: Ended | None = None
     left: int = 0
+    shut_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

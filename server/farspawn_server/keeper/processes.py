@@ -10,6 +10,7 @@ import functools
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Callable
 
 from farspawn_core import exits, failpoint, proc
@@ -20,7 +21,7 @@ from farspawn_server.keeper.handover import Handed
 from farspawn_server.keeper.inputs import Inputs
 from farspawn_server.keeper.messages import Adopt, Ended, Holding, InputTaken, Spawn, Spent
 from farspawn_server.keeper.orphans import Orphans
-from farspawn_server.keeper.spawner import Spawner
+from farspawn_server.keeper.spawner import Spawner, Start
 
 COOKIE = "FARSPAWN_TASK_UID"
 """The environment variable that marks a task's processes. A uid here is TASK_UID/ATTEMPT, or TASK_UID/ATTEMPT/cleanup:
@@ -48,6 +49,7 @@ class Processes:
         self.inputs = Inputs(taken)
         self._changed = changed
         self._spawner = Spawner(wake)
+        self._starts: deque[Start] = deque()
         self._orphans = Orphans(COOKIE)
         self._strangers = strangers.Strangers()
         self._entries: dict[str, Entry] = {}
@@ -169,7 +171,9 @@ class Processes:
 
     def kill_all(self) -> None:
         """Begin to kill every task."""
-        for uid in list(self._entries):
+        for uid, entry in list(self._entries.items()):
+            if entry.ended is None:
+                entry.shut_down = True
             self.kill(uid)
 
     def forget(self, uid: str) -> None:
@@ -218,12 +222,15 @@ class Processes:
             self._strike()
 
     def _note_starts(self) -> None:
-        for start in self._spawner.finished():
+        self._starts.extend(self._spawner.finished())
+        while self._starts:
+            # Taken off only when it was taken in: if /proc cannot be read for want of descriptors, it comes again.
+            start = self._starts[0]
+            process = proc.read(start.pid) if start.pid else None
+            self._starts.popleft()
             entry = self._entries[start.uid]
             entry.failure = start.failure
-            if start.pid:
-                process = proc.read(start.pid)
-                assert process is not None  # our unreaped child, at least a zombie
+            if process is not None:
                 entry.start_time, entry.started_at = process.start_time, time.time_ns()
                 self._plant_tree(entry, start.pid)
                 if start.input is not None:
@@ -289,6 +296,7 @@ class Processes:
                 strike(entry.tree)
             else:
                 self._kill_start(uid)
+        failpoint.reach("keeper.kill.struck")
 
     def _kill_start(self, uid: str) -> None:
         """End the child that is stuck between its birth and its program, if this start has one by now."""
@@ -297,7 +305,6 @@ class Processes:
         for pid in children:
             if pid not in self._leaders:
                 os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
-        failpoint.reach("keeper.kill.struck")
 
     def _refresh_orphans(self) -> None:
         self._orphans.refresh(lambda pid: pid in self._leaders or pid in self._own)

@@ -108,8 +108,12 @@ class Spawner:
             return Start(order.uid, pid=pid, input=ours)
         except SpawnError as error:
             return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
-        except (OSError, ValueError, MemoryError):
-            # ValueError: the server's validation let something through that no process can be given.
+        except OSError as error:
+            return Start(order.uid, failure=Failure(error.errno or errno.EIO, Phase.SPAWN.value, order.argv[0]))
+        except MemoryError:
+            return Start(order.uid, failure=Failure(errno.ENOMEM, Phase.SPAWN.value, order.argv[0]))
+        except ValueError:
+            # The server's validation let something through that no process can be given.
             return Start(order.uid, failure=Failure(errno.EINVAL, Phase.SPAWN.value, order.argv[0]))
         finally:
             if writing is not None:

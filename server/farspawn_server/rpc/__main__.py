@@ -63,7 +63,8 @@ async def serve(settings: Settings) -> int:
 def main() -> int:
     """Read the settings and serve."""
     journal.to_stderr()
-    failpoint.peer = os.getppid
+    keeper = os.getppid()
+    failpoint.peer = lambda: keeper if os.getppid() == keeper else 0  # a dead one's children get another parent
     given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool])
     config = str(given.pop("config", ""))
     # Each open call and each followed log is a descriptor: take as many as the owner's hard limit lets us.
@@ -71,6 +72,10 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         return asyncio.run(serve(site_settings.load(config, given)))
+    except sqlite3.OperationalError as error:
+        # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
+        print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)
+        return 1
     except (SettingsError, AddressInUseError, ValueError, sqlite3.DatabaseError) as error:
         print(f"farspawnd: {error}", file=sys.stderr)  # the last word goes to whoever started us
         return BAD_CONFIGURATION

@@ -75,7 +75,10 @@ class Launcher:
     async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[pb.WatchTasksResponse]:
         """WatchTasks."""
         which = requests.task_filter(request.filter)
-        async for change in self._supervisor.watch(caller, which, request.since_revision):
+        changes = self._supervisor.watch(
+            caller, which, since_revision=request.since_revision, renew_leases=request.renew_leases
+        )
+        async for change in changes:
             yield replies.change(change)
 
     async def list(self, caller: Caller, request: pb.ListTasksRequest) -> pb.ListTasksResponse:

@@ -35,7 +35,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         """Open the database. Raises what `schema.connect` raises."""
+        self._path = path
         self._database = schema.connect(path)
+        self._inode = path.stat().st_ino
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
@@ -105,20 +107,23 @@ class Store:
             if last:
                 return
 
-    def _commit(self, batch: list[_Change]) -> sqlite3.Error | None:
+    def _commit(self, batch: list[_Change]) -> Exception | None:
         try:
+            # SQLite would go on writing to a file that was removed, and all would be lost at the end of this process.
+            if self._path.stat().st_ino != self._inode:
+                return FileNotFoundError(f"{self._path} was replaced: restart the agent")
             self._database.execute("BEGIN IMMEDIATE")
             for change in batch:
                 change.apply(self._database)
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             return error
         return None
 
 
-def _report(batch: list[_Change], error: sqlite3.Error | None) -> None:
+def _report(batch: list[_Change], error: Exception | None) -> None:
     for change in batch:
         if change.done.cancelled():
             continue

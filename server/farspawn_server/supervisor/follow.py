@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -40,28 +41,42 @@ async def poll(
         found = [(task_id, registry.find(caller, task_id)) for task_id in dict.fromkeys(task_ids)]
         charges = [charge for _, charge in found if charge is not None]
         unknown = [task_id for task_id, charge in found if charge is None]
-        if renew_leases:
-            for charge in charges:
-                charge.renew_lease()
+        shortest = _renew(charges) if renew_leases else math.inf
         newer = [charge.task for charge in charges if charge.task.revision > since_revision]
         deleted_meanwhile = known_before is not None and len(charges) < known_before
         left = deadline - time.monotonic()
         if newer or not since_revision or not charges or deleted_meanwhile or left <= 0:
             return sorted(newer, key=lambda task: task.revision), unknown, changes.revision
         known_before = len(charges)
-        # A lease must not run out under the very call that renews it.
-        ttls = [each.task.spec.lease.ttl.total_seconds() for each in charges if each.task.spec.lease is not None]
-        patience = min(left, *(ttl / 3 for ttl in ttls)) if renew_leases and ttls else left
-        await changes.wait([charge.task.uid for charge in charges], patience)
+        await changes.wait([charge.task.uid for charge in charges], min(left, shortest))
+
+
+def _renew(charges: Sequence[Charge]) -> float:
+    """Renew the leases, and return after how many seconds to do it again if the caller still waits then."""
+    shortest = math.inf
+    for charge in charges:
+        charge.renew_lease()
+        if (lease := charge.task.spec.lease) is not None:
+            shortest = min(shortest, lease.ttl.total_seconds() / 3)
+    return shortest
 
 
 async def watch(
-    changes: Changes, caller: Caller, which: Filter, since_revision: int
+    registry: Registry,
+    changes: Changes,
+    caller: Caller,
+    which: Filter,
+    *,
+    since_revision: int,
+    renew_leases: bool,
 ) -> AsyncIterator[Task | Deletion | int]:
     """See Supervisor.watch."""
     seen, opened_at = since_revision, changes.revision
-    told: int | None = None
+    told_at: float | None = None
     while True:
+        patience = KEEP_ALIVE_SECONDS
+        if renew_leases:
+            patience = min(patience, _renew(registry.live_of(caller, which)))
         batch, seen = changes.since(seen), changes.revision
         for change in batch:
             if change.owner != caller.identity:
@@ -74,11 +89,11 @@ async def watch(
                 yield change
         if changes.revision > seen:
             continue  # more happened while the reader took its time
-        if told is None or not batch:
+        if told_at is None or time.monotonic() - told_at >= KEEP_ALIVE_SECONDS:
             yield seen
-            told = seen
+            told_at = time.monotonic()
         if changes.revision == seen:
-            await changes.wait(None, KEEP_ALIVE_SECONDS)
+            await changes.wait(None, patience)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ class Registry:
         """Return the charges whose tasks have not ended."""
         return [self._by_uid[uid] for uid in self._live]
 
+    def live_of(self, caller: Caller, which: Filter) -> list[Charge]:
+        """Return the charges of the caller's tasks that have not ended and match."""
+        return [each for each in self.live() if each.task.owner == caller.identity and which.matches(each.task)]
+
     def oldest_ended(self, count: int) -> list[Charge]:
         """Return the ended ones that were made first."""
         ended = (charge for uid, charge in self._by_uid.items() if uid not in self._live)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 from farspawn_server.keeper.messages import Ended, Failure, Holding
 from farspawn_server.task.life import (
@@ -33,6 +34,9 @@ def settled(task: Task, holding: Holding, moment: Moment) -> Task:
         task = task.running(holding.pid, holding.start_time, holding.started_at, moment)
     if holding.ended is None:
         return task
+    if holding.shut_down and task.leader is None and not task.times.killed:
+        now = moment.monotonic
+        task = task.stopping(Stop(Cause.SITE_SHUTDOWN, "", signal.SIGKILL, now, now), moment).killed(moment)
     if task.leader is None:
         task = task.leader_ended(_leader_exit(holding.ended))
     if holding.left == 0:

@@ -25,7 +25,7 @@ from farspawn_server.supervisor.charge import Charge, Ground
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.recovery import Verdict, judge
 from farspawn_server.supervisor.registry import Filter, Registry
-from farspawn_server.supervisor.uid import uuid7
+from farspawn_server.supervisor.uid import continue_after, uuid7
 from farspawn_server.task import rules
 from farspawn_server.task.errors import (
     DrainingError,
@@ -82,6 +82,8 @@ class Supervisor:
         """Take stock: bring what is stored and what the keeper holds together. From then on calls are served."""
         self._revision, tasks = self._store.load()
         self._changes = Changes(self._revision, tasks)
+        if tasks:
+            continue_after(tasks[-1].uid)
         failpoint.reach("server.recovery.loaded")
         ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
         holdings = {holding.uid: holding for holding in hello.holdings}
@@ -208,14 +210,18 @@ class Supervisor:
             renew_leases=renew_leases,
         )
 
-    def watch(self, caller: Caller, which: Filter, since_revision: int) -> AsyncIterator[Task | Deletion | int]:
+    def watch(
+        self, caller: Caller, which: Filter, *, since_revision: int, renew_leases: bool
+    ) -> AsyncIterator[Task | Deletion | int]:
         """Yield each change after a revision, and revisions to resume from; ends only when the site does.
 
         Raises:
             RecoveringError.
         """
         self._ready()
-        return follow.watch(self._changes, caller, which, since_revision)
+        return follow.watch(
+            self._registry, self._changes, caller, which, since_revision=since_revision, renew_leases=renew_leases
+        )
 
     def list(self, caller: Caller, which: Filter, *, page_size: int, page_token: str) -> tuple[Sequence[Task], str]:
         """Return a page of tasks, oldest first, and the token of the next.

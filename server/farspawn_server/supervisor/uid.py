@@ -11,6 +11,14 @@ _lock = threading.Lock()
 _last = 0  # guarded by _lock: milliseconds << 12 | counter
 
 
+def continue_after(uid: str) -> None:
+    """Make every new id greater than this one: the wall clock may have been set back since it was made."""
+    global _last
+    number = uuid.UUID(uid).int
+    with _lock:
+        _last = max(_last, number >> 80 << 12 | number >> 64 & 0xFFF)
+
+
 def uuid7() -> str:
     """Return a new id, greater than every one that this process made before."""
     global _last
