@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Iterable
 
 from farspawn_core import proc
+from farspawn_core.cgroup import Cgroup
 from farspawn_core.proc import Process
 
 # A tree that grows while it is being frozen is looked at again, so often at the most: what got away then is met by the
@@ -30,11 +31,13 @@ class Tree:
         cookie: tuple[str, str],
         candidates: Callable[[], Iterable[int]] = proc.everything,
         start_time: int | None = None,
+        cgroup: Cgroup | None = None,
     ) -> None:
         """Describe the tree of an unreaped child of ours, or of a stranger's that is known by its start time.
 
         Args:
             leader: the pid of the first process, which is also its session and its group.
+            cgroup: the group that the leader was put into, if there is one.
             start_time: the leader's, if it is not our child and its pid could become another's.
             cookie: (name, value) of the environment variable that marks the task. A task within a task may add its own
                 value behind a "/".
@@ -44,6 +47,7 @@ class Tree:
         self._cookie = cookie
         self._candidates = candidates
         self._start_time = start_time
+        self._cgroup = cgroup
         self._leader_ended = False
         self._session_held = True
         self._seen: set[tuple[int, int]] = set()
@@ -76,6 +80,8 @@ class Tree:
         found: dict[int, Process] = {}
         if not self._leader_ended and self._has_leader():
             _walk(self.leader, found)
+        for pid in self._cgroup.pids() if self._cgroup else ():
+            _walk(pid, found)
         for pid in self._candidates():
             if pid in found or pid == self.leader:
                 continue
@@ -112,6 +118,11 @@ class Tree:
         now = ((key, proc.read(key[0])) for key in self._seen)
         return any(one is not None and one.key == key and self._is_in_session(one) for key, one in now)
 
+    def kill_cgroup(self) -> None:
+        """End everybody in the cgroup at one stroke, if there is one."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+
 
 def _walk(root: int, found: dict[int, Process]) -> None:
     """Add the live ones of `root` and its descendants."""
@@ -145,6 +156,8 @@ def strike(tree: Tree) -> list[Process]:
     First everything is stopped, and looked for again until nothing new appears: what is stopped cannot start more
     while the others are being killed. The kernel ends processes in its own time: strike until nobody is left.
     """
+    targets = tree.members()
+    tree.kill_cgroup()
     frozen: dict[tuple[int, int], Process] = {}
     for _ in range(_FREEZING_ROUNDS):
         new = {process.key: process for process in tree.members() if process.key not in frozen}
@@ -153,4 +166,4 @@ def strike(tree: Tree) -> list[Process]:
         send_all(new.values(), signal.SIGSTOP)
         frozen |= new
     send_all(frozen.values(), signal.SIGKILL)
-    return list(frozen.values())
+    return [*{process.key: process for process in (*targets, *frozen.values())}.values()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from farspawn_core.cgroup import Cgroup
 from farspawn_core.tree import Tree
 from farspawn_server.keeper.messages import Ended, Failure, Holding
 
@@ -13,6 +14,7 @@ class Entry:
     """Belongs to the keeper's loop; nobody else reads or writes it."""
 
     uid: str
+    cgroup: Cgroup | None = None
     tree: Tree | None = None  # None: not started yet, or never
     start_time: int = 0
     started_at: int = 0

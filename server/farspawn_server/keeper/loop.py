@@ -96,6 +96,7 @@ class Keeper:
             if self._reload_asked and not self._shutdowns_asked and not self._processes.starting:
                 return self._leave()
             if self._server is None and self._may_end():
+                self._processes.close()
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
 
     def _work(self) -> None:
@@ -182,7 +183,8 @@ class Keeper:
         self._outgoing.clear()
         self._selector.register(self._server, selectors.EVENT_READ)
         holdings = self._processes.holdings()
-        self._send(Hello(self._id, proc.boot_id(), self._started_at, self._shutdowns_heeded > 0, holdings))
+        draining, tiers = self._shutdowns_heeded > 0, self._processes.tiers
+        self._send(Hello(self._id, proc.boot_id(), self._started_at, draining, tiers, holdings))
 
     def _disconnect(self) -> None:
         assert self._server is not None

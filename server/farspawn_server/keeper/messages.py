@@ -48,6 +48,7 @@ class Ended:
         signal: the number of the signal that ended it. Neither: nobody can know, see `Adopt`.
         core_dumped: the kernel wrote a core dump.
         spent: None if it was not our child.
+        out_of_memory: the kernel ended it for want of memory; None: it does not tell.
     """
 
     at: int
@@ -55,6 +56,7 @@ class Ended:
     signal: int | None = None
     core_dumped: bool = False
     spent: Spent | None = None
+    out_of_memory: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Hello:
         boot: the kernel's boot id.
         started_at: of the keeper, wall clock, in nanoseconds since 1970.
         draining: the site's owner has asked for a shutdown.
+        tiers: how it finds what a task started: "subreaper", "cookie", "cgroup".
         holdings: every task that was not forgotten.
     """
 
@@ -98,6 +101,7 @@ class Hello:
     boot: str
     started_at: int
     draining: bool = False
+    tiers: list[str] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
 
 

@@ -6,6 +6,7 @@ the table until the server says that its end is stored.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -13,7 +14,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from farspawn_core import exits, failpoint, proc
+from farspawn_core import cgroup, exits, failpoint, proc
+from farspawn_core.cgroup import Cgroup
 from farspawn_core.tree import Tree, send_all, strike
 from farspawn_server.keeper import strangers
 from farspawn_server.keeper.entry import Entry
@@ -51,6 +53,7 @@ class Processes:
         self._spawner = Spawner(wake)
         self._starts: deque[Start] = deque()
         self._orphans = Orphans(COOKIE)
+        self._cgroups = cgroup.home()
         self._strangers = strangers.Strangers()
         self._entries: dict[str, Entry] = {}
         self._leaders: dict[int, Entry] = {}  # the unreaped ones
@@ -100,6 +103,11 @@ class Processes:
                 self.inputs.open(holding.uid, *handed.input)
             if handed.killing:
                 self.kill(holding.uid)
+
+    @property
+    def tiers(self) -> list[str]:
+        """How this machine lets us find what a task started."""
+        return ["subreaper", "cookie", *(["cgroup"] if self._cgroups else [])]
 
     @property
     def starting(self) -> bool:
@@ -194,6 +202,14 @@ class Processes:
             spans.append(_LOOK_AGAIN_AFTER)
         return min(spans, default=None)
 
+    def close(self) -> None:
+        """Leave nothing of ours behind on the machine. Nothing of any task lives."""
+        if self._cgroups is not None:
+            for entry in list(self._entries.values()):
+                self._drop(entry)
+            with contextlib.suppress(OSError):  # another agent has groups there too
+                self._cgroups.rmdir()
+
     def collect(self) -> None:
         """Take in what happened: starts that came through, exits, trees that emptied; strike again where it is due."""
         self._note_starts()
@@ -242,16 +258,33 @@ class Processes:
 
     def _plant_tree(self, entry: Entry, pid: int) -> None:
         """Begin to follow what an entry's leader starts."""
-        cookie = (COOKIE, _task(entry.uid))
-        if entry.stranger:
-            # Its orphans went to another reaper than us: look everywhere.
-            entry.tree = Tree(pid, cookie=cookie, start_time=entry.start_time)
-        else:
-            entry.tree = Tree(pid, cookie=cookie, candidates=functools.partial(self._orphans.of, _task(entry.uid)))
+        task = _task(entry.uid)
+        entry.cgroup = self._make_cgroup(entry.uid)
+        entry.tree = Tree(
+            pid,
+            cookie=(COOKIE, task),
+            # The orphans of a stranger went to another reaper than us: look everywhere.
+            candidates=proc.everything if entry.stranger else functools.partial(self._orphans.of, task),
+            start_time=entry.start_time if entry.stranger else None,
+            cgroup=entry.cgroup,
+        )
         if entry.ended is not None:
             entry.tree.leader_ended()
-        elif not entry.stranger:
+            return
+        if not entry.stranger:
             self._leaders[pid] = entry
+        if entry.cgroup is not None:
+            entry.cgroup.add(pid)
+            for process in entry.tree.members():  # what it has started already
+                entry.cgroup.add(process.pid)
+
+    def _make_cgroup(self, uid: str) -> Cgroup | None:
+        if self._cgroups is None:
+            return None
+        try:
+            return Cgroup(self._cgroups / uid.replace("/", "."))
+        except OSError:
+            return None  # a limit on groups, say: the other tiers must do
 
     def _leader_ended(self, entry: Entry) -> None:
         assert entry.tree is not None
@@ -274,7 +307,9 @@ class Processes:
             spent = None
             if (usage := how.usage) is not None:
                 spent = Spent(usage.user_seconds, usage.system_seconds, usage.max_resident_bytes)
-            entry.ended = Ended(time.time_ns(), how.code, how.signal, how.core_dumped, spent)
+            struck = how.signal == signal.SIGKILL and entry.cgroup is not None
+            out_of_memory = entry.cgroup.out_of_memory() if struck and entry.cgroup is not None else None
+            entry.ended = Ended(time.time_ns(), how.code, how.signal, how.core_dumped, spent, out_of_memory)
         self._tell(entry)
         failpoint.reach("keeper.exit.told")
 
@@ -323,6 +358,8 @@ class Processes:
     def _drop(self, entry: Entry) -> None:
         for table in (self._entries, self._left_behind, self._killing):
             table.pop(entry.uid, None)
+        if entry.cgroup is not None:
+            entry.cgroup.remove()
 
 
 def _task(uid: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from farspawn_server.policy import LOCAL, Caller
 from farspawn_server.rpc.refusals import status_of
@@ -50,6 +50,8 @@ def many_answers(
         try:
             async for answer in method(identify(context), await _only(requests)):
                 await context.write(answer)
+        except grpc.aio.InternalError:
+            pass  # the client went away in the middle of an answer: nobody is left to be told anything
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             await _refuse(context, error)
 
@@ -65,6 +67,8 @@ def conversation(
         try:
             async for answer in method(identify(context), requests):
                 await context.write(answer)
+        except grpc.aio.InternalError:
+            pass  # the client went away in the middle of an answer: nobody is left to be told anything
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             await _refuse(context, error)
 
@@ -94,6 +98,8 @@ async def _only(requests: AsyncIterator[_Request]) -> _Request:
             return await anext(requests)
     except (StopAsyncIteration, TimeoutError):
         raise SpecInvalidError([Violation("", "no message came: send exactly one")]) from None
+    except DecodeError as error:
+        raise SpecInvalidError([Violation("", str(error))]) from None
 
 
 async def _refuse(context: _Context, error: Exception) -> Message:

@@ -14,6 +14,7 @@ from farspawn_server.policy import Caller
 from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
 from farspawn_server.supervisor import Supervisor
+from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.rules import MAX_COMMAND_BYTES
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TaskLauncher"].full_name
@@ -22,6 +23,13 @@ _SITE_STATE: dict[str, site_pb2.SiteState.ValueType] = {
     "serving": site_pb2.SITE_STATE_SERVING,
     "recovering": site_pb2.SITE_STATE_RECOVERING,
     "draining": site_pb2.SITE_STATE_DRAINING,
+}
+
+
+_TIER: dict[str, site_pb2.ContainmentTier.ValueType] = {
+    "subreaper": site_pb2.CONTAINMENT_TIER_SUBREAPER,
+    "cookie": site_pb2.CONTAINMENT_TIER_COOKIE,
+    "cgroup": site_pb2.CONTAINMENT_TIER_CGROUP,
 }
 
 
@@ -113,6 +121,8 @@ class Launcher:
             task_id = part.task_id or task_id
             taken = await self._supervisor.write_input(caller, task_id, requests.input_part(part))
             yield pb.WriteInputResponse(acknowledged_offset=taken)
+        if not task_id:
+            raise SpecInvalidError([Violation("", "no message came: send at least one, with the task's id")])
 
     async def signal(self, caller: Caller, request: pb.SignalTaskRequest) -> pb.SignalTaskResponse:
         """SignalTask."""
@@ -137,7 +147,7 @@ class Launcher:
             boot_id="" if hello is None else hello.boot,
             server_started=replies.moment(self._started_at),
             keeper_started=replies.moment(None if hello is None else hello.started_at),
-            containment=[site_pb2.CONTAINMENT_TIER_SUBREAPER, site_pb2.CONTAINMENT_TIER_COOKIE],
+            containment=[_TIER[tier] for tier in ([] if hello is None else hello.tiers) if tier in _TIER],
             limits=site_pb2.Site.Limits(
                 max_live_tasks=limits.max_live_tasks,
                 max_command_bytes=MAX_COMMAND_BYTES,

@@ -40,22 +40,26 @@ STATUS_OF: Mapping[type[errors.Refusal], Status] = {
     errors.InputOffsetSkippedError: Status(grpc.StatusCode.OUT_OF_RANGE),
 }
 
-# Trailers above 8 KiB are dropped at random by the peer: what names a hundred bad fields is cut, not lost.
-_MOST_VIOLATIONS = 16
-_LONGEST_TEXT = 2048
+# Trailers above 8 KiB are dropped at random by the peer: what names a hundred bad fields is cut, not lost. Room is for
+# base64, which makes four bytes of three, and for the message, of which gRPC may write each byte as three.
+_MESSAGE_BYTES = 512
+_METADATA_BYTES = 256
+_VIOLATIONS_BYTES = 3072
 
 
 def status_of(refusal: errors.Refusal) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """Return code, message and trailing metadata."""
     status = STATUS_OF[type(refusal)]
-    message = str(refusal)[:_LONGEST_TEXT]
-    details = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=dict(refusal.metadata))]
+    message = _cut(str(refusal), _MESSAGE_BYTES)
+    metadata = {name: _cut(value, _METADATA_BYTES) for name, value in refusal.metadata.items()}
+    details = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(refusal, errors.SpecInvalidError):
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=each.field[:128], description=each.description[:256])
-            for each in refusal.violations[:_MOST_VIOLATIONS]
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=violations))
+        bad = error_details_pb2.BadRequest()
+        for each in refusal.violations:
+            if bad.ByteSize() > _VIOLATIONS_BYTES:
+                break
+            bad.field_violations.add(field=_cut(each.field, 256), description=_cut(each.description, 256))
+        details.append(bad)
     if status.retry_after is not None:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(status.retry_after)
@@ -67,3 +71,8 @@ def status_of(refusal: errors.Refusal) -> tuple[grpc.StatusCode, str, tuple[tupl
     number: int = status.code.value[0]
     rich = status_pb2.Status(code=number, message=message, details=packed)
     return status.code, message, (("grpc-status-details-bin", rich.SerializeToString()),)
+
+
+def _cut(text: str, size: int) -> str:
+    """Return the beginning of a text, at most so many bytes of it in UTF-8."""
+    return text[:size].encode()[:size].decode(errors="ignore")

@@ -122,6 +122,8 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         launch_failure=None if value.failure is None else _failure(value.failure),
         cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
+    if leader is not None and leader.out_of_memory is not None:
+        message.oom_killed = leader.out_of_memory
     if leader is not None and leader.code is not None:
         message.exit_code = leader.code
     if leader is not None and leader.signal is not None:

@@ -185,7 +185,9 @@ def _span(message: Message, name: str, field: str) -> timedelta | None:
     span: Duration = getattr(message, name)
     if abs(span.seconds) > _MOST_SECONDS or abs(span.nanos) >= _NANOS or span.seconds * span.nanos < 0:
         raise _bad(f"{field}.{name}".lstrip("."), "not a valid google.protobuf.Duration")
-    return timedelta(seconds=span.seconds, microseconds=span.nanos / 1000)
+    # Away from zero, which has a meaning of its own: neither a short span nor a negative one becomes it.
+    microseconds = span.nanos // 1000 if span.nanos < 0 else -(-span.nanos // 1000)
+    return timedelta(seconds=span.seconds, microseconds=microseconds)
 
 
 def _bad(field: str, description: str) -> SpecInvalidError:

@@ -66,4 +66,4 @@ def _leader_exit(ended: Ended) -> LeaderExit:
     usage = None
     if (spent := ended.spent) is not None:
         usage = Usage(spent.user_seconds, spent.system_seconds, spent.max_resident_bytes)
-    return LeaderExit(ended.code, ended.signal, ended.core_dumped, usage, ended.at)
+    return LeaderExit(ended.code, ended.signal, ended.core_dumped, usage, ended.at, ended.out_of_memory)

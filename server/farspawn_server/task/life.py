@@ -121,6 +121,7 @@ class LeaderExit:
     core_dumped: bool
     usage: Usage | None
     at: Wall
+    out_of_memory: bool | None = None
 
     @property
     def known(self) -> bool:

@@ -1,0 +1,91 @@
+"""A task's cgroup (v2): the kernel's own list of everything it started, where this process may make one.
+
+Nothing leaves a cgroup by double fork, setsid or a cleared environment, and `cgroup.kill` ends all of it at one stroke.
+But a process has to be put in: what it started in the moment before is put in with it, as far as it is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_PARENT = "farspawn"
+_LINKS_OF_A_LEAF = 2
+
+
+class Cgroup:
+    """One group. All methods bear that it, or what was in it, is gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the group, or take over the one that is there.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        path.mkdir(parents=True, exist_ok=True)
+        self._path = path
+
+    def add(self, pid: int) -> None:
+        """Put a process in; what it starts from now on is born there."""
+        with contextlib.suppress(OSError):  # it has ended, or become somebody whom we may not move
+            (self._path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+
+    def pids(self) -> list[int]:
+        """Return who lives in it, in groups below it too."""
+        return [int(pid) for file in self._files("cgroup.procs") for pid in _read(file).split()]
+
+    def kill(self) -> None:
+        """Send SIGKILL to everybody in it, and to whoever is being born."""
+        with contextlib.suppress(OSError):  # Linux before 5.14 has no cgroup.kill; the tree is struck anyhow
+            (self._path / "cgroup.kill").write_text("1", encoding="ascii")
+
+    def out_of_memory(self) -> bool | None:
+        """Return whether the kernel killed somebody in it for want of memory; None: it does not count that here."""
+        for line in _read(self._path / "memory.events").splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count) > 0
+        return None
+
+    def remove(self) -> None:
+        """Remove the group, if nobody lives in it."""
+        for file in reversed(list(self._files("cgroup.procs"))):
+            with contextlib.suppress(OSError):
+                file.parent.rmdir()
+
+    def _files(self, name: str) -> Iterator[Path]:
+        yield self._path / name
+        # Each directory below is a link to this one; mostly there is none, and reading the list is what costs.
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_nlink > _LINKS_OF_A_LEAF:
+                for directory, _, _ in list(os.walk(self._path))[1:]:
+                    yield Path(directory) / name
+
+
+def home() -> Path | None:
+    """Return the directory below which this process may make groups, None if there is none."""
+    own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), None)
+    mount = next((fields for fields in _mounts() if fields[fields.index("-") + 1] == "cgroup2"), None)
+    if own is None or mount is None:
+        return None
+    # Fields of proc_pid_mountinfo(5): the root of the mount within the tree of groups, and where it is mounted.
+    root, point = mount[3], mount[4]
+    parent = Path(point) / os.path.relpath(own, root) / _PARENT
+    try:
+        Cgroup(parent / "probe").remove()
+    except OSError:
+        return None
+    return parent
+
+
+def _mounts() -> Iterator[list[str]]:
+    return (line.split(" ") for line in _read(Path("/proc/self/mountinfo")).splitlines())
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
