@@ -29,6 +29,8 @@ class Cgroup:
 
     def add(self, pid: int) -> None:
         """Put a process in; what it starts from now on is born there."""
+        if pid <= 0:
+            raise ValueError(f"pid {pid}: to the kernel that is whoever writes it, and it would move us")
         with contextlib.suppress(OSError):  # it has ended, or become somebody whom we may not move
             (self._path / "cgroup.procs").write_text(str(pid), encoding="ascii")
 

@@ -54,7 +54,7 @@ class Tree:
 
     def members(self) -> list[Process]:
         """Return the live processes of the tree, parents before their children."""
-        if self._leader_ended and self._session_held:
+        if self._session_held and (self._leader_ended or not self._has_leader()):
             # The kernel keeps the number of a session taken while anybody is in it. Once all that we saw in it are
             # gone, it may have become a stranger's, and says nothing any more.
             self._session_held = self._is_session_held()
@@ -106,12 +106,17 @@ class Tree:
 
     def _shares_session(self, pid: int) -> bool:
         try:
-            return self.leader in (os.getsid(pid), os.getpgid(pid))
+            return self._is_ours(os.getsid(pid), os.getpgid(pid))
         except OSError:
             return False  # it is gone, or a security module keeps us from asking
 
     def _is_in_session(self, process: Process) -> bool:
-        return self.leader in (process.session, process.group)
+        return self._is_ours(process.session, process.group)
+
+    def _is_ours(self, session: int, group: int) -> bool:
+        # A leader that was never found has pid 0, which is also the session of whoever comes from outside our pid
+        # namespace: it would be everybody's.
+        return self.leader > 0 and self.leader in (session, group)
 
     def _is_session_held(self) -> bool:
         """Whether somebody whom we saw in the leader's session or group is still there."""

@@ -271,8 +271,9 @@ class Processes:
         if entry.ended is not None:
             entry.tree.leader_ended()
             return
-        if not entry.stranger:
-            self._leaders[pid] = entry
+        if entry.stranger:
+            return  # its cgroup has it already, from its own keeper; and its pid may be anybody's, or nobody's
+        self._leaders[pid] = entry
         if entry.cgroup is not None:
             entry.cgroup.add(pid)
             for process in entry.tree.members():  # what it has started already

@@ -136,5 +136,6 @@ _PAGE_BYTES = 2 << 20
 def _weight(task: Task) -> int:
     """Return about how many bytes a task takes in a message."""
     spec = task.spec
-    strings = (*spec.argv, *itertools.chain(*spec.env.items()), *itertools.chain(*spec.labels.items()))
+    cleanup = () if spec.cleanup is None else spec.cleanup.argv
+    strings = (*spec.argv, *cleanup, *itertools.chain(*spec.env.items()), *itertools.chain(*spec.labels.items()))
     return 1024 * (1 + len(task.earlier)) + sum(8 + len(each.encode()) for each in strings)
