@@ -64,7 +64,7 @@ class Agent:
         directory: Path,
         *options: str,
         listen: str = "",
-        environment: Mapping[str, str] = {},  # noqa: B006  # never changed
+        environment: Mapping[str, str] = {},  # never changed
         serving: bool = True,
     ) -> None:
         """Start an agent and wait until it serves.
@@ -124,11 +124,13 @@ class Agent:
 
     @property
     def server_pid(self) -> int:
-        """The pid of the server that runs now; 0 between two."""
-        for pid in proc.children(self.keeper_pid):
-            if _is_server(pid):
-                return pid
-        return 0
+        """The pid of the server that runs now; between two, it is waited for."""
+        pid = until(self._server_pid)
+        assert pid is not None
+        return pid
+
+    def _server_pid(self) -> int | None:
+        return next((pid for pid in proc.children(self.keeper_pid) if _is_server(pid)), None)
 
     def health(self, service: str = "") -> int:
         """Return what the health service says; -1 if nobody answers."""
@@ -149,9 +151,9 @@ class Agent:
 
     def kill_server(self) -> None:
         """Kill the server, and wait until the next one serves."""
-        killed = until(lambda: self.server_pid)
-        os.kill(killed, signal.SIGKILL)  # the keeper's child: if it is reaped between the two lines, nobody has its pid
-        until(lambda: self.server_pid not in (0, killed))
+        killed = self.server_pid
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: self._server_pid() not in (None, killed))
         self.until_serving()
 
     def kill_keeper(self) -> None:

@@ -47,12 +47,12 @@ def launch(
     argv: Sequence[str],
     *,
     task_id: str = "",
-    env: Mapping[str, str] = {},  # noqa: B006  # never changed
+    env: Mapping[str, str] = {},  # never changed
     cwd: str = "",
     stop: task_pb2.StopPlan | None = None,
     max_runtime: float | None = None,
     lease: task_pb2.Lease | None = None,
-    labels: Mapping[str, str] = {},  # noqa: B006  # never changed
+    labels: Mapping[str, str] = {},  # never changed
 ) -> task_pb2.Task:
     """Launch a task and return it."""
     spec = task_pb2.TaskSpec(

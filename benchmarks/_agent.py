@@ -1,0 +1,85 @@
+"""A real agent for a benchmark, in a state directory of its own on a disk; ended and removed afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from farspawn.v1 import launcher_pb2 as pb
+from farspawn.v1 import launcher_pb2_grpc, site_pb2
+from farspawn_core import proc
+
+# By the Filesystem Hierarchy Standard it survives a reboot, so it is on a disk; /tmp may be memory.
+_ON_DISK = "/var/tmp"
+
+_START_SECONDS = 30.0
+_STOP_SECONDS = 60.0
+_OWN_WILL_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One that serves. Each pid is that of a process."""
+
+    state: Path
+    keeper: int
+    server: int
+
+    @property
+    def address(self) -> str:
+        """Where it listens, for gRPC."""
+        return f"unix:{self.state}/farspawnd.sock"
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield a directory on a disk and remove it afterwards."""
+    with tempfile.TemporaryDirectory(prefix="farspawn-bench-", dir=_ON_DISK) as path:
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def running_agent(state: Path) -> Iterator[Agent]:
+    """Yield an agent that serves; afterwards kill its tasks and wait until it is gone."""
+    state.mkdir(mode=0o700)
+    command = [sys.executable, "-m", "farspawn_server", "--state", str(state)]
+    with (state / "agent.log").open("wb") as log, subprocess.Popen(command, stderr=log) as keeper:
+        try:
+            address = f"unix:{state}/farspawnd.sock"
+            _wait_until_serving(address)
+            # The tasks are the children of other threads; the server was started by the first one.
+            (server,) = proc.children_of_thread(keeper.pid, keeper.pid)
+            yield Agent(state, keeper.pid, server)
+        finally:
+            _end(keeper)
+
+
+def _wait_until_serving(address: str) -> None:
+    give_up_at = time.monotonic() + _START_SECONDS
+    with grpc.insecure_channel(address) as channel:
+        stub = launcher_pb2_grpc.TaskLauncherStub(channel)
+        while True:
+            answer = stub.GetSite(pb.GetSiteRequest(), wait_for_ready=True, timeout=_START_SECONDS)
+            if answer.site.state == site_pb2.SITE_STATE_SERVING:
+                return
+            if time.monotonic() > give_up_at:
+                raise TimeoutError(f"the agent at {address} does not serve")
+
+
+def _end(keeper: subprocess.Popen[bytes]) -> None:
+    """Ask for the end, then insist: a second SIGTERM kills all tasks."""
+    for patience in (_OWN_WILL_SECONDS, _STOP_SECONDS):
+        keeper.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            keeper.wait(patience)
+            return
+    raise TimeoutError(f"agent {keeper.pid} does not end")

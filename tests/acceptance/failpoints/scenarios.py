@@ -1,0 +1,272 @@
+"""What leads through the places: a scenario for each family of steps, and which places it is for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from errno import ENOENT
+
+from acceptance.failpoints.cell import COMPLETED, ENDED_BEFORE, STOPPED, Actor, Cell
+from support.evidence import (
+    CLEANS_UP_WITH_6,
+    ENDS_AT_ONCE,
+    ENDS_WITH_7_ON_SIGTERM,
+    FAILS_ONCE,
+    LEAVES_A_CHILD_WITH_3,
+    REFUSES_SIGTERM,
+    WAITS,
+    WAITS_BESIDE_A_CHILD,
+)
+from support.tasks import plan, shell, span
+
+from farspawn.v1 import launcher_pb2 as pb
+from farspawn.v1 import task_pb2
+
+VICTIMS = ("self", "peer", "both")
+
+
+def lost_in(*cells: str) -> frozenset[tuple[str, str]]:
+    """Return cells given as "PLACE VICTIM...": "self" and "peer" are meant from the place's own process."""
+    return frozenset((place, victim) for place, *victims in (each.split() for each in cells) for victim in victims)
+
+
+_ANY_LAUNCH = lost_in(
+    "server.launch.stored peer both",
+    "server.launch.ordered peer both",
+    "keeper.spawn.ordered self both",
+    "keeper.spawn.before_exec self both",
+    "keeper.spawn.executed self both",
+    "keeper.spawn.told self both",
+    "server.started.before_store peer both",
+    "server.started.stored peer both",
+)
+# The keeper has told the server of an exit before it dies: only if both die is it forgotten.
+_UNTOLD_EXIT = lost_in(
+    "keeper.exit.seen self both",
+    "keeper.exit.reaped self both",
+    "keeper.exit.told both",
+    "server.exit.before_store both",
+)
+
+
+class Scenario(ABC):
+    """Leads up to a place with the failpoint held back, then through it."""
+
+    def prepare(self, cell: Cell) -> None:  # noqa: B027  # most need nothing
+        """Lead up to it."""
+
+    @abstractmethod
+    def act(self, cell: Cell) -> None:
+        """Go through it; calls are repeated until they are answered."""
+
+
+class Launch(Scenario):
+    """One program that stays, one that ends at once, one that does not exist: launched together."""
+
+    stays = Actor(task_id="stays", argv=shell(WAITS_BESIDE_A_CHILD), ending=("exit_code", 5, COMPLETED), waits=True)
+    quick = Actor(task_id="quick", argv=shell(ENDS_AT_ONCE), ending=("exit_code", 7, COMPLETED), lost_in=_ANY_LAUNCH)
+    missing = Actor(
+        task_id="missing", argv=["/nowhere/to/be/found"], ending=("errno", ENOENT, task_pb2.CAUSE_LAUNCH_FAILED)
+    )
+
+    def act(self, cell: Cell) -> None:
+        cell.launch(self.stays, self.quick, self.missing)
+
+
+class Stop(Scenario):
+    """One task that ends when it is asked to, then one that has to be killed with its child."""
+
+    polite = Actor(
+        task_id="polite",
+        argv=shell(ENDS_WITH_7_ON_SIGTERM),
+        ending=("exit_code", 7, STOPPED),
+        lost_in=lost_in("server.signal.sent peer both"),
+    )
+    stubborn = Actor(
+        task_id="stubborn",
+        argv=shell(REFUSES_SIGTERM),
+        ending=("signal", 9, STOPPED),
+        lost_in=lost_in("server.kill.ordered peer both", "keeper.kill.struck self both"),
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.polite, self.stubborn)
+        cell.until_started(self.polite, self.stubborn)
+
+    def act(self, cell: Cell) -> None:
+        cell.stop(self.polite, plan(grace=60))
+        cell.until_ended(self.polite)
+        cell.stop(self.stubborn, plan(grace=0.1))
+        cell.until_ended(self.stubborn)
+
+
+class Exit(Scenario):
+    """A task that ends by itself."""
+
+    leaver = Actor(task_id="leaver", argv=shell(WAITS), ending=("exit_code", 5, COMPLETED), lost_in=_UNTOLD_EXIT)
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.leaver)
+        cell.until_started(self.leaver)
+
+    def act(self, cell: Cell) -> None:
+        cell.scene.let_one_pass(self.leaver.task_id)
+
+
+class ExitBeforeItsChild(Scenario):
+    """A task that ends by itself and leaves a child in a session of its own."""
+
+    # Its exit is stored while the child still lives, so it is known before the task has ended.
+    leaver = Actor(
+        task_id="leaver",
+        argv=shell(LEAVES_A_CHILD_WITH_3),
+        ending=("exit_code", 3, COMPLETED),
+        lost_in=lost_in("keeper.exit.seen self both", "keeper.exit.reaped self both", "keeper.exit.told both"),
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.leaver)
+        cell.until_started(self.leaver)
+
+    def act(self, cell: Cell) -> None:
+        cell.scene.let_one_pass(self.leaver.task_id)
+
+
+class CleanUp(Scenario):
+    """A task with a cleanup command, which stays until the agent is back."""
+
+    tidy = Actor(
+        task_id="tidy",
+        argv=shell(WAITS),
+        cleanup=CLEANS_UP_WITH_6,
+        ending=("exit_code", 5, COMPLETED),
+        lost_in=_UNTOLD_EXIT,
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.tidy)
+        cell.until_started(self.tidy)
+
+    def act(self, cell: Cell) -> None:
+        cell.scene.let_one_pass(self.tidy.task_id)
+
+
+class Restart(Scenario):
+    """A task that fails, and is started again."""
+
+    phoenix = Actor(
+        task_id="phoenix",
+        argv=shell(FAILS_ONCE),
+        restart=task_pb2.RestartPolicy(mode=task_pb2.RESTART_MODE_ON_FAILURE, initial_backoff=span(0.02)),
+        ending=("exit_code", 0, COMPLETED),
+        lost_in=_UNTOLD_EXIT,
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.phoenix)
+        cell.until_started(self.phoenix)
+
+    def act(self, cell: Cell) -> None:
+        cell.scene.let_one_pass(self.phoenix.task_id)
+
+
+class Delete(Scenario):
+    """A task that has ended is deleted."""
+
+    def act(self, cell: Cell) -> None:
+        cell.delete(ENDED_BEFORE)
+        cell.agent.until_struck_and_back()
+
+        reply = cell.agent.call(cell.agent.stub.Poll, pb.PollRequest(task_ids=[ENDED_BEFORE.task_id]))
+        assert reply.unknown_task_ids == [ENDED_BEFORE.task_id]
+        assert not [*(cell.agent.state / "logs").glob(f"{cell.uids[ENDED_BEFORE.task_id]}*")]
+
+
+class Recover(Scenario):
+    """The server is killed while one task ends and another is being stopped."""
+
+    # The keeper has its exit, and the server stores it only after the places of recovery.
+    leaver = Actor(
+        task_id="leaver",
+        argv=shell(WAITS),
+        ending=("exit_code", 5, COMPLETED),
+        lost_in=lost_in(
+            "server.recovery.loaded self peer both",
+            "server.recovery.judged self peer both",
+            "server.recovery.done self peer both",
+        ),
+    )
+    stubborn = Actor(
+        task_id="stubborn",
+        argv=shell(REFUSES_SIGTERM),
+        ending=("signal", 9, STOPPED),
+        lost_in=lost_in("server.recovery.done peer both"),
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.leaver, self.stubborn)
+        cell.until_started(self.leaver, self.stubborn)
+        cell.stop(self.stubborn, plan(grace=1.0))
+
+    def act(self, cell: Cell) -> None:
+        self.kill(cell)
+        cell.scene.let_one_pass(self.leaver.task_id)
+
+    def kill(self, cell: Cell) -> None:
+        """Kill what makes a server recover."""
+        cell.agent.kill_server_only()
+
+
+class Adopt(Recover):
+    """The same with the keeper killed: what lives is adopted, what has ended is lost."""
+
+    def kill(self, cell: Cell) -> None:
+        cell.agent.kill_keeper_only()
+
+
+class Reload(Scenario):
+    """`farspawnd reload` while one task ends."""
+
+    leaver = Actor(
+        task_id="leaver",
+        argv=shell(WAITS),
+        ending=("exit_code", 5, COMPLETED),
+        lost_in=lost_in("keeper.reload.leaving self both", "keeper.reload.taken self both"),
+    )
+
+    def prepare(self, cell: Cell) -> None:
+        cell.launch(self.leaver)
+        cell.until_started(self.leaver)
+
+    def act(self, cell: Cell) -> None:
+        with ThreadPoolExecutor(1) as threads:
+            reloading = threads.submit(cell.agent.reload)
+            cell.scene.let_one_pass(self.leaver.task_id)
+            code = reloading.result()
+        assert code == 0 or cell.agent.keeper_was_killed
+
+
+SCENARIOS: Mapping[str, tuple[type[Scenario], ...]] = {
+    "server.launch.": (Launch,),
+    "keeper.spawn.": (Launch, CleanUp, Restart),
+    "server.started.": (Launch, Restart),
+    "server.stop.": (Stop,),
+    "server.signal.": (Stop,),
+    "server.kill.": (Stop,),
+    "keeper.kill.": (Stop,),
+    "keeper.exit.": (Exit, ExitBeforeItsChild, CleanUp, Restart),
+    "server.exit.": (Exit, ExitBeforeItsChild),
+    "server.cleanup.": (CleanUp,),
+    "server.restart.": (Restart,),
+    "server.delete.": (Delete,),
+    "server.recovery.": (Recover, Adopt),
+    "keeper.reload.": (Reload,),
+}
+"""By the beginning of the place's name."""
+
+
+def scenarios_for(place: str) -> tuple[type[Scenario], ...]:
+    """Return the scenarios that lead through a place."""
+    (found,) = (scenarios for beginning, scenarios in SCENARIOS.items() if place.startswith(beginning))
+    return found

@@ -1,0 +1,103 @@
+"""What befalls the site: its processes are killed, stopped for a while, renewed, one at a time or together."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+from chaos.history import History
+from chaos.pace import pause
+from chaos.site import Site, paused
+from farspawn_core import proc
+
+_KINDS = (
+    *("server",) * 7,
+    *("keeper",) * 4,
+    *("both",) * 2,
+    *("pause",) * 2,
+    *("pause, keeper",) * 1,
+    *("reload",) * 4,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """Something done to the site, from `start` until it was over."""
+
+    kind: str
+    start: float
+    end: float
+
+    @property
+    def kills_keeper(self) -> bool:
+        """Whether the keeper was killed."""
+        return "keeper" in self.kind or self.kind == "both"
+
+
+class Killer:
+    """Strikes at random and never leaves anything stopped."""
+
+    def __init__(self, site: Site, history: History, dice: Random) -> None:
+        """`dice` alone decides what is done, and after which pauses."""
+        self.strikes: list[Strike] = []
+        self.counts: Counter[str] = Counter()
+        self._site = site
+        self._history = history
+        self._dice = dice
+
+    async def run(self, enough: asyncio.Event) -> None:
+        """Go on until it is enough."""
+        while not enough.is_set():
+            # In quick succession, so that recovery is hit too; or long after, so that the keeper's back-off is reset.
+            await pause(self._dice.choice((0.0, 0.3, 1.0, 3.0, 5.0, 11.0)) * self._dice.uniform(0.5, 1.5), enough)
+            kind = self._dice.choice(_KINDS)
+            start = self._history.now()
+            await self._strike(kind)
+            self.counts[kind] += 1
+            self._note(kind, start)
+
+    async def _strike(self, kind: str) -> None:
+        match kind:
+            case "server":
+                self._kill_server()
+            case "keeper":
+                self._site.kill_keeper()
+            case "both":
+                # Whichever comes first leaves the other a moment.
+                steps = [self._kill_server, self._site.kill_keeper]
+                self._dice.shuffle(steps)
+                for step in steps:
+                    step()
+                    await asyncio.sleep(self._dice.choice((0.0, 0.0, 0.02)))
+            case "pause":
+                with paused(self._site.server):
+                    await asyncio.sleep(self._dice.uniform(0.2, 3))
+            case "pause, keeper":
+                with paused(self._site.server):
+                    await asyncio.sleep(self._dice.uniform(0, 0.5))
+                    self._site.kill_keeper()
+                    await asyncio.sleep(self._dice.uniform(0, 3))
+            case _:
+                await self._reload()
+
+    async def _reload(self) -> None:
+        keeper = self._site.keeper
+        code = await self._site.run("reload")
+        # It fails rightly if there was no agent at that moment; nothing else strikes meanwhile.
+        if keeper and code and keeper == self._site.keeper:
+            if await self._site.serves(30):
+                self.counts["reload refused"] += 1
+            else:
+                self._site.incidents.append(f"farspawnd reload ended with {code}, and the site does not serve")
+
+    def _kill_server(self) -> None:
+        if (process := proc.read(self._site.server)) is not None:
+            proc.send(process, signal.SIGKILL)
+
+    def _note(self, kind: str, start: float) -> None:
+        strike = Strike(kind, start, self._history.now())
+        self.strikes.append(strike)
+        self._history.note(kind, start)

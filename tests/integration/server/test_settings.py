@@ -1,0 +1,124 @@
+"""farspawnd's settings: what they come to, and where a mistake is."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from support.command import farspawnd_says
+
+
+def site_toml(directory: Path, text: str) -> str:
+    path = directory / "site.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_check_config_says_what_the_settings_come_to_and_starts_nothing(tmp_path: Path) -> None:
+    config = site_toml(tmp_path, f'name = "ward-7"\nstate = "{tmp_path}/state"\n[limits]\nmax_live_tasks = 3\n')
+
+    said = farspawnd_says("--config", config, "--check-config")
+
+    settings = json.loads(said.stdout)
+    assert said.code == 0
+    assert settings["name"] == "ward-7"
+    assert settings["listen"] == f"unix:{tmp_path}/state/farspawnd.sock"
+    assert settings["limits"]["max_live_tasks"] == 3
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_flag_wins_over_the_environment_and_both_over_the_file(tmp_path: Path) -> None:
+    config = site_toml(tmp_path, f'name = "file"\nstate = "{tmp_path}/file"\nlisten = "unix:{tmp_path}/file.sock"\n')
+    environment = {"FARSPAWND_NAME": "environment", "FARSPAWND_LISTEN": f"unix:{tmp_path}/environment.sock"}
+
+    said = farspawnd_says("--config", config, "--name", "flag", "--check-config", **environment)
+
+    settings = json.loads(said.stdout)
+    assert settings["name"] == "flag"
+    assert settings["listen"] == f"unix:{tmp_path}/environment.sock"
+    assert settings["state"] == f"{tmp_path}/file"
+
+
+def test_without_settings_the_site_is_named_after_its_host() -> None:
+    settings = json.loads(farspawnd_says("--check-config").stdout)
+
+    assert settings["name"] == socket.gethostname()
+    assert settings["listen"].startswith("unix:/")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("\n\nnaem = 'x'\n", 3, ["naem", "unknown field"]),
+        ("name = 7\n", 1, ["name", "`str`", "`int`"]),
+        ("[limits]\nmax_ended_tasks = 1\nmax_live_tasks = 'many'\n", 3, ["limits.max_live_tasks", "`int`"]),
+        ("name = 'x'\nlimits.max_live_task = 3\n", 2, ["limits.max_live_task", "unknown field"]),
+        ("\n[limit]\nmax_live_tasks = 3\n", 2, ["limit", "unknown field"]),
+        ("insecure = 'yes'\n", 1, ["insecure", "`bool`"]),
+    ],
+)
+def test_a_mistake_names_file_line_and_key(tmp_path: Path, text: str, line: int, words: list[str]) -> None:
+    config = site_toml(tmp_path, text)
+
+    said = farspawnd_says("--config", config, "--check-config")
+
+    assert said.code != 0
+    assert f"{config}:{line} " in said.stderr
+    assert [word for word in words if word not in said.stderr] == []
+    assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name = \n", ["line 1"]),
+        ("[limits]\nmax_live_tasks = 0\n", ["limits.max_live_tasks", "above 0"]),
+        ("state = 'relative'\n", ["state", "relative", "absolute"]),
+        ("listen = 'nonsense'\n", ["listen", "nonsense", "host:port"]),
+        ("listen = 'unix:" + "/x" * 60 + "'\n", ["listen", "107 bytes"]),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    said = farspawnd_says("--config", site_toml(tmp_path, text), "--check-config")
+
+    assert said.code != 0
+    assert [word for word in words if word not in said.stderr] == []
+    assert "Traceback" not in said.stderr
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
+    said = farspawnd_says("--config", str(tmp_path / "none.toml"), "--check-config")
+
+    assert said.code != 0
+    assert "none.toml" in said.stderr
+    assert "No such file" in said.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
+def test_insecure_tcp_is_for_loopback(host: str) -> None:
+    assert farspawnd_says("--listen", f"{host}:50051", "--insecure", "--check-config").code == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1", "example.com"])
+def test_insecure_tcp_beyond_loopback_is_refused(host: str) -> None:
+    said = farspawnd_says("--listen", f"{host}:50051", "--insecure", "--check-config")
+
+    assert said.code != 0
+    assert "loopback only" in said.stderr
+
+
+def test_tcp_without_insecure_is_refused_and_says_what_to_do() -> None:
+    said = farspawnd_says("--listen", "127.0.0.1:50051", "--check-config")
+
+    assert said.code != 0
+    assert "--insecure" in said.stderr
+
+
+@pytest.mark.parametrize("text", ["[limits]\nmax_live_tasks = 0\n", "listen = '127.0.0.1:1'\n"])
+def test_an_agent_with_settings_that_cannot_be_used_does_not_start(tmp_path: Path, text: str) -> None:
+    said = farspawnd_says("--state", str(tmp_path / "state"), "--config", site_toml(tmp_path, text))
+
+    assert said.code != 0
+    assert not (tmp_path / "state").exists()

@@ -1,0 +1,67 @@
+"""Tasks as values, in every state, for tests of pure functions and of the store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from farspawn_server.task.life import (
+    Cause,
+    LaunchFailure,
+    LeaderExit,
+    Moment,
+    State,
+    Stop,
+    Task,
+    Times,
+    Usage,
+)
+from farspawn_server.task.spec import Owner, RestartMode, RestartPolicy, Spec, TaskId, Uid
+
+SECOND = 1_000_000_000
+MOMENT = Moment(wall=1_700_000_000 * SECOND, monotonic=1000 * SECOND)
+EXIT_0 = LeaderExit(0, None, core_dumped=False, usage=Usage(0.25, 0.5, 1 << 20), at=MOMENT.wall)
+FAILURE = LaunchFailure(2, "program", "/no/such/program")
+
+
+def a_stop(*, signal_at: int = MOMENT.monotonic, kill_at: int = MOMENT.monotonic + SECOND, by: str = "") -> Stop:
+    """Return a stop that somebody asked for."""
+    return Stop(Cause.STOP_REQUESTED, by, 15, signal_at, kill_at)
+
+
+def a_task(uid: str = "uid-1", **spec: Any) -> Task:
+    """Return a task that is about to start; `spec` are fields of its Spec."""
+    what = Spec(**{"argv": ("true",), **spec})
+    return Task(
+        uid=Uid(uid),
+        task_id=TaskId(f"id-of-{uid}"),
+        owner=Owner("local"),
+        spec=what,
+        digest=what.digest(),
+        state=State.STARTING,
+        times=Times(created=MOMENT.wall),
+        keeper="keeper-1",
+        boot="boot-1",
+    )
+
+
+def in_state(state: State, uid: str = "uid-1", **spec: Any) -> Task:
+    """Return a task that has come to a state in the legal way."""
+    task = a_task(uid, **spec)
+    running = task.running(4321, 99, MOMENT.wall, MOMENT)
+    match state:
+        case State.PENDING:
+            again = replace(running, spec=replace(task.spec, restart=RestartPolicy(RestartMode.ALWAYS)))
+            return again.leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+        case State.STARTING:
+            return task
+        case State.RUNNING:
+            return running
+        case State.STOPPING:
+            return running.stopping(a_stop(), MOMENT)
+        case State.EXITED:
+            return running.leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+        case State.FAILED:
+            return task.failed(FAILURE, MOMENT, dice=0.0)
+        case State.LOST:
+            return running.lost(Cause.KEEPER_LOST, "nobody knows", MOMENT, dice=0.0)

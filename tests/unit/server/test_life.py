@@ -1,0 +1,178 @@
+"""The life of a task: which moves are legal, and what each of them keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.values import EXIT_0, FAILURE, MOMENT, SECOND, a_stop, a_task, in_state
+
+from farspawn_server.task.life import Cause, LeaderExit, Moment, State, Stop, Task
+from farspawn_server.task.spec import RestartMode, RestartPolicy, StopPlan
+
+MOVES: dict[str, tuple[Callable[[Task], Task], set[State]]] = {
+    "running": (lambda task: task.running(7, 1, 1, MOMENT), {State.STARTING, State.STOPPING}),
+    "stopping": (
+        lambda task: task.stopping(a_stop(signal_at=1), MOMENT),
+        {State.PENDING, State.STARTING, State.RUNNING, State.STOPPING},
+    ),
+    "signalled": (lambda task: task.signalled(MOMENT), {State.STOPPING}),
+    "killed": (lambda task: task.killed(MOMENT), {State.STOPPING}),
+    "leader_ended": (lambda task: task.leader_ended(EXIT_0), {State.STARTING, State.RUNNING, State.STOPPING}),
+    "exited": (
+        lambda task: replace(task, leader=EXIT_0).exited(MOMENT, dice=0.0),
+        {State.RUNNING, State.STOPPING},
+    ),
+    "failed": (lambda task: task.failed(FAILURE, MOMENT, dice=0.0), {State.STARTING, State.STOPPING}),
+    "lost": (
+        lambda task: task.lost(Cause.KEEPER_LOST, "", MOMENT, dice=0.0),
+        {State.PENDING, State.STARTING, State.RUNNING, State.STOPPING},
+    ),
+    "next_attempt": (lambda task: task.next_attempt("keeper", "boot"), {State.PENDING}),
+}
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("move", MOVES)
+def test_a_move_is_made_from_its_states_and_refused_from_every_other(move: str, state: State) -> None:
+    make, legal = MOVES[move]
+    task = in_state(state)
+
+    if state in legal:
+        assert make(task) != task
+    else:
+        with pytest.raises(ValueError, match=f"is {state.value}: not a legal move"):
+            make(task)
+
+
+@pytest.mark.parametrize("state", [State.EXITED, State.FAILED, State.LOST])
+def test_no_move_leads_out_of_a_final_state(state: State) -> None:
+    assert state.final
+    assert [move for move, (_, legal) in MOVES.items() if state in legal] == []
+
+
+def test_a_task_whose_leader_has_not_ended_cannot_have_exited() -> None:
+    with pytest.raises(ValueError, match="its leader has not"):
+        in_state(State.RUNNING).exited(MOMENT, dice=0.0)
+
+
+spans = st.integers(0, 10**12)
+stops = st.builds(
+    lambda signal_at, grace, cause: Stop(cause, "", 15, signal_at, signal_at + grace),
+    spans,
+    spans,
+    st.sampled_from(Cause),
+)
+
+
+@given(stops, stops)
+def test_a_second_stop_never_puts_a_deadline_off(first: Stop, second: Stop) -> None:
+    both = first.shortened_by(second)
+
+    assert both.signal_at == min(first.signal_at, second.signal_at)
+    assert both.kill_at == min(first.kill_at, second.kill_at)
+    assert both.signal_at <= both.kill_at
+
+
+@given(stops, stops)
+def test_a_second_stop_changes_neither_cause_nor_signal_nor_who_asked(first: Stop, second: Stop) -> None:
+    both = first.shortened_by(second)
+
+    assert (both.cause, both.signal, both.by) == (first.cause, first.signal, first.by)
+
+
+def test_a_stop_that_is_not_shorter_changes_nothing() -> None:
+    stopping = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=10), MOMENT)
+
+    again = stopping.stopping(a_stop(signal_at=6, kill_at=11), Moment(MOMENT.wall + 1, MOMENT.monotonic + 1))
+
+    assert again == stopping
+
+
+def test_the_spans_of_a_plan_follow_each_other() -> None:
+    plan = StopPlan(
+        linger=timedelta(seconds=1), drain=timedelta(seconds=2), signal=10, grace=timedelta(microseconds=3_000_001)
+    )
+
+    stop = Stop.by_plan(plan, 100, cause=Cause.STOP_REQUESTED, by="somebody")
+
+    assert stop == Stop(Cause.STOP_REQUESTED, "somebody", 10, 100 + 3 * SECOND, 100 + 6 * SECOND + 1000)
+
+
+def test_what_a_task_leaves_out_of_its_plan_is_the_sites_default() -> None:
+    task = a_task(stop=StopPlan(linger=timedelta(seconds=3)))
+
+    assert task.plan == StopPlan(timedelta(seconds=3), timedelta(0), 15, timedelta(seconds=10))
+
+
+@pytest.mark.parametrize(
+    ("reached", "cause", "by"),
+    [
+        ("nothing", Cause.COMPLETED, ""),
+        ("signalled", Cause.STOP_REQUESTED, "me"),
+        ("killed", Cause.STOP_REQUESTED, "me"),
+    ],
+)
+def test_only_what_was_signalled_was_ended_by_a_stop(reached: str, cause: Cause, by: str) -> None:
+    task = in_state(State.RUNNING).stopping(a_stop(by="me"), MOMENT)
+    if reached != "nothing":
+        task = task.signalled(MOMENT) if reached == "signalled" else task.killed(MOMENT)
+
+    outcome = task.leader_ended(EXIT_0).exited(MOMENT, dice=0.0).outcome
+
+    assert outcome is not None
+    assert (outcome.cause, outcome.stopped_by) == (cause, by)
+
+
+def test_an_exit_that_nobody_knows_has_neither_code_nor_signal() -> None:
+    assert not LeaderExit(None, None, core_dumped=False, usage=None, at=0).known
+    assert LeaderExit(0, None, core_dumped=False, usage=None, at=0).known
+
+
+def restarting(max_restarts: int = 0) -> Task:
+    policy = RestartPolicy(
+        RestartMode.ALWAYS, max_restarts, initial_backoff=timedelta(seconds=1), max_backoff=timedelta(seconds=10)
+    )
+    return in_state(State.RUNNING, restart=policy)
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1))
+def test_a_restart_waits_from_half_to_all_of_a_backoff_that_is_never_above_its_maximum(row: int, dice: float) -> None:
+    task = replace(restarting(), restarts_in_row=row).leader_ended(EXIT_0).exited(MOMENT, dice)
+
+    assert task.state is State.PENDING
+    assert task.restart_at is not None
+    full = min(2 ** min(row, 10), 10) * SECOND
+    assert full // 2 - 1 <= task.restart_at - MOMENT.monotonic <= full
+
+
+def test_a_task_is_restarted_as_often_as_allowed_and_then_ends() -> None:
+    task, states = restarting(max_restarts=2), []
+    for _ in range(3):
+        task = task.leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+        states.append(task.state)
+        if task.state is State.PENDING:
+            task = task.next_attempt("keeper", "boot").running(8, 1, 1, MOMENT)
+
+    assert states == [State.PENDING, State.PENDING, State.EXITED]
+    assert (task.attempt, [attempt.number for attempt in task.earlier]) == (3, [1, 2])
+
+
+def test_a_stopped_task_is_not_restarted() -> None:
+    task = restarting().stopping(a_stop(), MOMENT).signalled(MOMENT).leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+
+    assert task.state is State.EXITED
+
+
+def test_a_stop_between_two_attempts_ends_the_task_with_the_last_ones_outcome() -> None:
+    waiting = restarting().leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+
+    stopped = waiting.stopping(a_stop(), MOMENT)
+
+    assert stopped.state is State.EXITED
+    assert stopped.outcome == waiting.earlier[-1].outcome
+    assert (stopped.earlier, stopped.restart_at) == ((), None)
