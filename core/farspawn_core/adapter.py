@@ -57,7 +57,9 @@ class ProcessAdapter:
         """
         self.pid = pid
         self._lock = threading.Lock()
-        self._tree = Tree(pid, cookie=(COOKIE, uid or f"none:{pid}"))  # guarded by _lock
+        leader = proc.read(pid)
+        start_time = None if leader is None else leader.start_time
+        self._tree = Tree(pid, cookie=(COOKIE, uid or f"none:{pid}"), start_time=start_time)  # guarded by _lock
         self._exit: Exit | None = None  # guarded by _lock
         self._reaped = False  # guarded by _lock
         pidfd = proc.open_pidfd(pid)

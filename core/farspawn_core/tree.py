@@ -38,7 +38,7 @@ class Tree:
         Args:
             leader: the pid of the first process, which is also its session and its group.
             cgroup: the group that the leader was put into, if there is one.
-            start_time: the leader's, if it is not our child and its pid could become another's.
+            start_time: the leader's, if somebody else may reap it and its pid become another's.
             cookie: (name, value) of the environment variable that marks the task. A task within a task may add its own
                 value behind a "/".
             candidates: gives the pids among which strays are looked for: all, or only a subreaper's orphans.
@@ -69,7 +69,7 @@ class Tree:
         """Do what `leader_ended` does without the look at every environment, which takes milliseconds."""
         self._leader_ended = True
         zombie = proc.read(self.leader)
-        ours = zombie is not None and not zombie.alive and zombie.parent == os.getpid()
+        ours = zombie is not None and not zombie.alive and zombie.parent == os.getpid() and self._has_leader()
         # If somebody else reaped it, the number may be a stranger's already.
         self._session_held = ours or self._is_session_held()
         if self._session_held:
@@ -82,7 +82,7 @@ class Tree:
             _walk(self.leader, found)
         for pid in self._cgroup.pids() if self._cgroup else ():
             _walk(pid, found)
-        for pid in self._candidates():
+        for pid in (*self._candidates(), *(pid for pid, _ in self._seen)):
             if pid in found or pid == self.leader:
                 continue
             process = proc.read(pid)

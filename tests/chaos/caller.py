@@ -73,7 +73,7 @@ class Caller:
             statuses = tuple(seen.status(each) for each in reply.statuses)
             return Polled(statuses, tuple(reply.unknown_task_ids), reply.revision)
 
-        given = {"ids": " ".join(task_ids), "wait": wait, "since": since, "renew": renew}
+        given: _Given = {"ids": " ".join(task_ids), "wait": wait, "since": since, "renew": renew}
         return await self._record("poll", tuple(task_ids), given, ask)
 
     async def list(self, *, page_size: int = 1000, page_token: str = "") -> tuple[Call, str]:
@@ -129,7 +129,7 @@ class Caller:
     async def _record(
         self, verb: str, task_ids: tuple[str, ...], given: _Given, ask: Callable[[], Awaitable[Answer]]
     ) -> Call:
-        number, start = self._history.next_number(), self._history.now()
+        number, start = self._history.begin(verb), self._history.now()
         fate, reason, answer = Fate.ANSWERED, "", None
         try:
             answer = await ask()

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chaos.model import Absent, State, Step
+from chaos.model import Absent, Observed, State, Step, Stopped, behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,10 @@ def check(history: Sequence[Operation]) -> Failure | None:
             return None
         if (count := (done & required).bit_count()) > most:
             best, most = (done, state), count
-        for place in _open(history, order, done):
+        candidates = _open(history, order, done)
+        if any(_is_too_late(history[place], state) for place in candidates):
+            continue
+        for place in candidates:
             after = history[place].step(state)
             if after is None or (history[place].optional and after == state):
                 continue
@@ -97,6 +100,12 @@ def _open(history: Sequence[Operation], order: Sequence[int], done: int) -> list
         if operation.after is None or done >> operation.after & 1:
             found.append(place)
     return found
+
+
+def _is_too_late(operation: Operation, state: State) -> bool:
+    """Whether what was seen lies behind: without this look the search would try every order of what was seen."""
+    step = operation.step
+    return isinstance(step, Observed | Stopped) and behind(state, step.status)
 
 
 def _failure(history: Sequence[Operation], order: Sequence[int], done: int, state: State) -> Failure:

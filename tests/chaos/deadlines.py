@@ -15,7 +15,7 @@ from chaos.seen import Attempt
 from farspawn.v1 import task_pb2
 
 _EARLY = 0.02
-_LATE = 8.0
+_LATE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _late(
         due = call.end + _span(call.given, spec.stop).kill
         if call.fate is not Fate.ANSWERED or not started < call.start < ended or killed <= due + _LATE:
             continue
-        if not any(strike.end > call.start - 5 and strike.start < due + _LATE for strike in strikes):
+        if not any(strike.end > call.start and strike.start < due + _LATE for strike in strikes):
             yield f"#{call.number} wanted it killed by {due:.3f}: it was killed at {killed:.3f}, ended at {ended:.3f}"
 
 

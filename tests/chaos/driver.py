@@ -25,6 +25,7 @@ _VERBS = (
     *("delete",) * 4,
 )
 _THINK_SECONDS = 0.2
+_PATIENT = 0.2
 _SIGNALS = (15, 15, 2, 10, 1, 9, 19, 18)
 _AT_ONCE = task_pb2.StopPlan(linger=span(0), drain=span(0), grace=span(0.2))
 
@@ -62,7 +63,10 @@ class Driver:
                 variant = dice.choice((0, 0, 0, 0, 0, 1))
                 return caller.launch(task_id, random_spec(f"{self._seed}/{task_id}/{variant}", self._evidence))
             case "stop":
-                return caller.stop(task_id, random_plan(dice))
+                plan = random_plan(dice)
+                if dice.random() < _PATIENT:
+                    plan.linger.CopyFrom(span(30))  # longer than any task lasts: it must not put off what was asked for
+                return caller.stop(task_id, plan)
             case "signal":
                 scope = dice.choice((pb.SIGNAL_SCOPE_LEADER, pb.SIGNAL_SCOPE_TREE))
                 return caller.signal(task_id, dice.choice(_SIGNALS), scope)

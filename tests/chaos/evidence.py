@@ -19,7 +19,7 @@ from chaos.seen import Attempt
 Key = tuple[str, int]
 """Uid and attempt."""
 
-_LAST_WORDS_SECONDS = 1.5  # so long a server whose keeper has died may go on to answer
+_LAST_WORDS_SECONDS = 3.0  # so long a server whose keeper has died may go on to answer
 _UPTIME_STEP = 0.02  # /proc/uptime counts hundredths of a second
 
 
@@ -77,7 +77,7 @@ class Evidence:
         """Yield each contradiction."""
         yield from self._more_than_once("start", "an attempt starts at most once")
         yield from self._more_than_once("cleanup", "a cleanup runs at most once an attempt")
-        yield from self._without_a_launch()
+        yield from self._without_a_task()
         blind = [self._blind_window(strike) for strike in strikes if strike.kills_keeper]
         for key, attempt in self.attempts.items():
             for why in (*self._ending(key, attempt), *self._cleaned_up(key, attempt), *self._lost(key, attempt, blind)):
@@ -90,11 +90,29 @@ class Evidence:
             if len(lines) > 1:
                 yield Finding(invariant, f"{key}", [*map(str, lines), str(self.attempts.get(key))])
 
-    def _without_a_launch(self) -> Iterator[Finding]:
+    def _without_a_task(self) -> Iterator[Finding]:
         launched = {task_id for call in self.history.calls if call.verb == "launch" for task_id in call.task_ids}
-        for key, lines in self.lines["start"].items():
-            if lines[0].task_id not in launched or self.names.get(key[0], lines[0].task_id) != lines[0].task_id:
-                yield Finding("no process without a task", f"{key}", [str(lines[0])])
+        newest = {uid: max(number for each, number in self.attempts if each == uid) for uid, _ in self.attempts}
+        for (uid, number), (line, *_) in self.lines["start"].items():
+            why = ""
+            if line.task_id not in launched or self.names.get(uid, line.task_id) != line.task_id:
+                why = "nobody launched it"
+            elif uid not in self.names and not self._was_deleted(line):
+                why = "it ran, and nobody ever saw the task"
+            elif number > newest.get(uid, number):
+                why = f"it ran, and the task ended with attempt {newest[uid]}"
+            if why:
+                yield Finding("no process without a task", f"{uid} attempt {number}: {why}", [str(line)])
+
+    def _was_deleted(self, line: Line) -> bool:
+        """Whether the task may have been deleted before anybody saw it."""
+        started = line.since_boot - self.history.since_boot(0) - _UPTIME_STEP
+        return any(
+            call.verb == "delete"
+            and line.task_id in call.task_ids
+            and (call.fate is Fate.UNKNOWN or (call.fate is Fate.ANSWERED and call.end > started))
+            for call in self.history.calls
+        )
 
     def _ending(self, key: Key, attempt: Attempt) -> Iterator[str]:
         exits = [int(line.value) for line in self.lines["exit"].get(key, ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
 import itertools
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.seen import Status
+
+_CHANGES = ("launch", "stop", "delete")
 
 
 class Fate(enum.Enum):
@@ -104,6 +107,7 @@ class History:
         self.watches: dict[str, list[Change]] = {}
         self.counts: Counter[str] = Counter()
         self._numbers = itertools.count(1)
+        self._changing = asyncio.Event()
         self._file = path.open("w", encoding="utf-8")
         self._zero = time.monotonic()
         self._wall_zero = time.time()
@@ -121,9 +125,16 @@ class History:
         """Return a moment of this record as seconds since boot, which is what /proc/uptime tells the tasks."""
         return moment + self._boot_zero
 
-    def next_number(self) -> int:
-        """Return the number of the next call."""
+    def begin(self, verb: str) -> int:
+        """Return the number of a call that begins now."""
+        if verb in _CHANGES:
+            self._changing.set()
+            self._changing.clear()
         return next(self._numbers)
+
+    async def until_something_changes(self) -> None:
+        """Wait for the beginning of a call that may change something."""
+        await self._changing.wait()
 
     def add(self, call: Call) -> None:
         """Record a call that has ended."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 _SLOTS = 12
-_USES = 40
+_USES = 25
 
 
 class Ids:

@@ -22,6 +22,10 @@ _KINDS = (
     *("reload",) * 4,
 )
 
+_AT_A_CHANGE = 0.7
+_PATIENCE_SECONDS = 2.0
+_CALL_SECONDS = 0.02
+
 
 @dataclass(frozen=True, slots=True)
 class Strike:
@@ -54,10 +58,21 @@ class Killer:
             # In quick succession, so that recovery is hit too; or long after, so that the keeper's back-off is reset.
             await pause(self._dice.choice((0.0, 0.3, 1.0, 3.0, 5.0, 11.0)) * self._dice.uniform(0.5, 1.5), enough)
             kind = self._dice.choice(_KINDS)
+            if self._dice.random() < _AT_A_CHANGE:
+                await self._aim()
             start = self._history.now()
             await self._strike(kind)
             self.counts[kind] += 1
             self._note(kind, start)
+
+    async def _aim(self) -> None:
+        """Wait for a call that changes something, and then until it is half done: there it hurts most."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._history.until_something_changes()
+                await asyncio.sleep(self._dice.uniform(0, _CALL_SECONDS))
+        except TimeoutError:
+            pass  # nobody calls: strike all the same
 
     async def _strike(self, kind: str) -> None:
         match kind:

@@ -44,6 +44,13 @@ class Step(Protocol):
         """Return the next state, None: this cannot have been the answer."""
 
 
+def behind(state: State, status: Status) -> bool:
+    """Whether a status lies behind: in this state and all that come after it, no site could tell it any more."""
+    if isinstance(state, Present) and state.uid == status.uid:
+        return state.seen is not None and state.seen.revision > status.revision
+    return any(uid == status.uid for uid, _ in state.dead)
+
+
 def fault(before: Status, after: Status) -> str:
     """Return why a task cannot have gone from one status to the other, "" if it can."""
     if before.uid != after.uid:

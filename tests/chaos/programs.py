@@ -41,7 +41,7 @@ def random_spec(name: str, evidence: str) -> task_pb2.TaskSpec:
     """Return the spec of this name, always the same: the name is the seed."""
     dice = Random(name)
     spec = task_pb2.TaskSpec(labels={SPEC_LABEL: name}, stop=random_plan(dice))
-    if not dice.randrange(16):
+    if not dice.randrange(24):
         _never_starts(dice, spec, evidence)
     else:
         body = dice.choice(_BODIES)(dice)
@@ -103,7 +103,7 @@ def _cleanup(dice: Random, evidence: str) -> list[str]:
             return _shell(said + "say cleaned 3; exit 3", evidence)
 
 
-# --- bodies: each ends within a few seconds, if nobody ends it before ------------------------------------------------
+# --- bodies: each ends within twenty seconds, if nobody ends it before -----------------------------------------------
 
 
 def _ends_at_once(dice: Random) -> str:
@@ -127,11 +127,11 @@ def _stops_itself(dice: Random) -> str:
 
 
 def _heeds_signals(dice: Random) -> str:
-    return f"trap 'end 7' TERM INT USR1; sleep {dice.uniform(1, 6):.2f} & wait; end 0"
+    return f"trap 'end 7' TERM INT USR1; sleep {dice.uniform(1, 20):.2f} & wait; end 0"
 
 
 def _ignores_signals(dice: Random) -> str:
-    return f"trap '' TERM INT USR1 HUP; sleep {dice.uniform(1, 6):.2f}; end 0"
+    return f"trap '' TERM INT USR1 HUP; sleep {dice.uniform(1, 20):.2f}; end 0"
 
 
 def _has_children_of_their_own_sessions(dice: Random) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -53,5 +54,6 @@ def main() -> int:
 if __name__ == "__main__":
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # read when grpc is imported
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us wants no agent left behind
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     sys.exit(main())

@@ -16,17 +16,17 @@ from support.crash import MARK
 from support.tasks import shell, span
 
 _SAY = 'echo "$$ $FARSPAWN_TASK_UID $FARSPAWN_ATTEMPT" >>'
-_STARTED = f"{_SAY} started; "
+SAYS_SO = f"{_SAY} started; "
 _WAIT = 'read _ <"gate.$FARSPAWN_TASK_ID"; '
 _OUTLIVED = "setsid sleep 1000 & "
 
-ENDS_AT_ONCE = _STARTED + "exit 7"
-WAITS = _STARTED + _WAIT + "exit 5"
-WAITS_BESIDE_A_CHILD = _OUTLIVED + _STARTED + _WAIT + "exit 5"
+ENDS_AT_ONCE = SAYS_SO + "exit 7"
+WAITS = SAYS_SO + _WAIT + "exit 5"
+WAITS_BESIDE_A_CHILD = _OUTLIVED + SAYS_SO + _WAIT + "exit 5"
 LEAVES_A_CHILD_WITH_3 = WAITS_BESIDE_A_CHILD.replace("exit 5", "exit 3")
-ENDS_WITH_7_ON_SIGTERM = "trap 'exit 7' TERM; " + _STARTED + _WAIT + "exit 5"
-REFUSES_SIGTERM = "trap '' TERM; " + WAITS_BESIDE_A_CHILD
-FAILS_ONCE = _STARTED + _WAIT + "[ $FARSPAWN_ATTEMPT -gt 1 ] || exit 3; exit 0"
+ENDS_WITH_7_ON_SIGTERM = "trap 'exit 7' TERM; " + SAYS_SO + _WAIT + "exit 5"
+REFUSES_SIGTERM = f"trap '' TERM; {_OUTLIVED}{SAYS_SO}exec sleep 1000"
+FAILS_ONCE = SAYS_SO + _WAIT + "[ $FARSPAWN_ATTEMPT -gt 1 ] || exit 3; exit 0"
 
 CLEANS_UP_WITH_6 = f'{_SAY} cleaned; read _ <"gate.$FARSPAWN_TASK_ID.cleanup"; exit 6'
 

@@ -79,7 +79,9 @@ class Recorder:
             histories = [[seen[revision] for revision in sorted(seen)] for seen in self._seen.values()]
             broken = list(self._broken)
         for history in histories:
-            broken += [f"{before} became {after}" for before, after in itertools.pairwise(history) if not _may(before, after)]
+            broken += [
+                f"{before} became {after}" for before, after in itertools.pairwise(history) if not _may(before, after)
+            ]
         return broken
 
     def _watch(self) -> None:
@@ -116,7 +118,9 @@ def _may(before: task_pb2.TaskStatus, after: task_pb2.TaskStatus) -> bool:
     if after.attempt > before.attempt:
         return len(after.earlier_attempts) >= len(before.earlier_attempts)
     same_process = before.pid in (0, after.pid)
-    return same_process and _starts_with(after.earlier_attempts, before.earlier_attempts) and _rank(before) <= _rank(after)
+    return (
+        same_process and _starts_with(after.earlier_attempts, before.earlier_attempts) and _rank(before) <= _rank(after)
+    )
 
 
 def _rank(status: task_pb2.TaskStatus) -> int:

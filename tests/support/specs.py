@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farspawn.v1 import launcher_pb2 as pb
-from farspawn.v1 import task_pb2
+from farspawn.v1 import site_pb2, task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 from support.tasks import new_id, span, status_of
 from support.waiting import PATIENCE, until
@@ -67,3 +67,13 @@ def output_of_attempt(
     """Return what one attempt has written so far."""
     request = pb.ReadLogsRequest(task_id=task_id, attempt=attempt, stream=stream)
     return b"".join(part.chunk.data for part in stub.ReadLogs(request, timeout=PATIENCE))
+
+
+def until_serving(stub: TaskLauncherStub) -> None:
+    """Wait until a site takes tasks."""
+
+    def serves() -> bool:
+        site = stub.GetSite(pb.GetSiteRequest(), wait_for_ready=True, timeout=PATIENCE).site
+        return site.state == site_pb2.SITE_STATE_SERVING
+
+    until(serves, every=0.02)

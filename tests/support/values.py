@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from farspawn_server.task.life import (
@@ -12,11 +13,22 @@ from farspawn_server.task.life import (
     Moment,
     State,
     Stop,
+    Survivor,
     Task,
     Times,
     Usage,
 )
-from farspawn_server.task.spec import Owner, RestartMode, RestartPolicy, Spec, TaskId, Uid
+from farspawn_server.task.spec import (
+    Lease,
+    LeaseAction,
+    Owner,
+    RestartMode,
+    RestartPolicy,
+    Spec,
+    StopPlan,
+    TaskId,
+    Uid,
+)
 
 SECOND = 1_000_000_000
 MOMENT = Moment(wall=1_700_000_000 * SECOND, monotonic=1000 * SECOND)
@@ -51,8 +63,8 @@ def in_state(state: State, uid: str = "uid-1", **spec: Any) -> Task:
     running = task.running(4321, 99, MOMENT.wall, MOMENT)
     match state:
         case State.PENDING:
-            again = replace(running, spec=replace(task.spec, restart=RestartPolicy(RestartMode.ALWAYS)))
-            return again.leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
+            spec["restart"] = RestartPolicy(RestartMode.ALWAYS)
+            return in_state(State.RUNNING, uid, **spec).leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
         case State.STARTING:
             return task
         case State.RUNNING:
@@ -65,3 +77,32 @@ def in_state(state: State, uid: str = "uid-1", **spec: Any) -> Task:
             return task.failed(FAILURE, MOMENT, dice=0.0)
         case State.LOST:
             return running.lost(Cause.KEEPER_LOST, "nobody knows", MOMENT, dice=0.0)
+
+
+_SIGNALLED = replace(EXIT_0, code=None, signal=9, core_dumped=True, usage=None)
+_SURVIVORS = (Survivor(77, "stuck", "uninterruptible sleep"),)
+_FULL = in_state(
+    State.EXITED,
+    "uid-8",
+    argv=("python3", "-c", "print('ä 火')"),
+    env={"A": "1", "B": "=\n"},
+    working_directory="/data",
+    stop=StopPlan(timedelta(seconds=1), timedelta(seconds=2), 10, timedelta(microseconds=1)),
+    max_runtime=timedelta(days=3650),
+    lease=Lease(timedelta(seconds=90), LeaseAction.KILL),
+    labels={"round": "3"},
+)
+
+
+def every_kind_of_task() -> list[Task]:
+    """Return a task of each state, and one with every field at another value than its default. Do not change them.
+
+    They are what `tests/data/farspawn-v1.db` holds, which must be readable for ever: see tests/data/README.md.
+    """
+    kinds = [
+        *(in_state(state, f"uid-{number}") for number, state in enumerate(State, start=1)),
+        _FULL,
+        replace(in_state(State.RUNNING, "uid-9").stopping(a_stop(by="somebody"), MOMENT).signalled(MOMENT)),
+        in_state(State.STOPPING, "uid-A").killed(MOMENT).leader_ended(_SIGNALLED).exited(MOMENT, 0.0, _SURVIVORS),
+    ]
+    return [replace(task, revision=revision) for revision, task in enumerate(kinds, start=1)]

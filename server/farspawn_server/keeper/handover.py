@@ -19,7 +19,8 @@ class Handed:
     """One task.
 
     `killing`, `forgotten` and `stranger` are those of the table; `input` is the descriptor of the writing end of its
-    standard input, which outlives the exec, and the offset that was reached.
+    standard input, which outlives the exec, and the offset that was reached; `input_length` that of an input that has
+    ended; `pidfd` the descriptor of a stranger's leader that lived.
     """
 
     holding: Holding
@@ -27,6 +28,8 @@ class Handed:
     forgotten: bool = False
     stranger: bool = False
     input: tuple[int, int] | None = None
+    input_length: int | None = None
+    pidfd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def take(descriptor: int) -> Handover:
                 forgotten=task.get("forgotten", False),
                 stranger=task.get("stranger", False),
                 input=tuple(task["input"]) if task.get("input") else None,
+                input_length=task.get("input_length"),
+                pidfd=task.get("pidfd"),
             )
             for task in fields["tasks"]
         ],

@@ -48,6 +48,14 @@ class Inputs:
         pipe = self._pipes.get(uid)
         return None if pipe is None else (pipe.descriptor, pipe.offset)
 
+    def length(self, uid: str) -> int | None:
+        """Return how long an input was that has ended, while its task goes on."""
+        return self._lengths.get(uid)
+
+    def note_length(self, uid: str, length: int) -> None:
+        """Take in what `length` said in the last image."""
+        self._lengths[uid] = length
+
     def write(self, order: Write) -> None:
         """Write what is new of it; the answer comes when the pipe has taken it."""
         pipe = self._pipes.get(order.uid)

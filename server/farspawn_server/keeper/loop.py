@@ -116,7 +116,10 @@ class Keeper:
 
     def _may_end(self) -> bool:
         """Whether no server is needed any more and nothing of any task lives."""
-        hopeless = self._guard.last_code == BAD_CONFIGURATION
+        # What is held was not stored yet: for its sake somebody may still put the settings or the database right.
+        hopeless = self._guard.last_code == BAD_CONFIGURATION and (
+            self._shutdowns_asked > 0 or not self._processes.holdings()
+        )
         return (self._finished or hopeless or self._shutdowns_asked > 1) and self._processes.empty
 
     def _leave(self) -> Handover:

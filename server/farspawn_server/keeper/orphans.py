@@ -7,7 +7,7 @@ itself keeps the two apart. An orphan cannot lose its pid before we reap it, so 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from farspawn_core import proc
 
@@ -19,26 +19,39 @@ class Orphans:
         """`cookie` is the name of the environment variable that holds a task's uid."""
         self._cookie = cookie
         self._by_uid: dict[str | None, set[int]] = {}
-        self._known: dict[int, str | None] = {}
+        self._known: dict[int, set[str | None]] = {}
 
-    def refresh(self, ours: Callable[[int], bool]) -> None:
-        """Look again. `ours` tells the children that we started ourselves."""
+    def refresh(self, ours: Callable[[int], bool], tasks: Callable[[], set[str]]) -> None:
+        """Look again. `ours` tells the children that we started ourselves, `tasks` the uids that there are."""
         me = os.getpid()
         there = {pid for pid in proc.children_of_thread(me, me) if not ours(pid)}
         for pid in self._known.keys() - there:
             self.reaped(pid)
-        for pid in there - self._known.keys():
-            uid = self._known[pid] = proc.environment_value(pid, self._cookie)
-            self._by_uid.setdefault(uid, set()).add(pid)
+        if not (new := there - self._known.keys()):
+            return
+        uids = tasks()
+        for pid in new:
+            # A task of an agent within a task has the uids of both. One that names no task of ours says nothing: its
+            # program could have made that up, and be anybody's.
+            claimed = (proc.environment_value(pid, self._cookie) or "").split("/")
+            self._known[pid] = uids.intersection(claimed) or {None}
+            for uid in self._known[pid]:
+                self._by_uid.setdefault(uid, set()).add(pid)
 
     def of(self, uid: str) -> list[int]:
         """Return the orphans that are, or may be, this task's: those with its uid and those with none."""
         return [*self._by_uid.get(uid, ()), *self._by_uid.get(None, ())]
 
+    def write_off(self, pids: Iterable[int]) -> None:
+        """Count these as nobody's from now on."""
+        for pid in pids:
+            if pid in self._known:
+                self.reaped(pid)
+                self._known[pid] = set()
+
     def reaped(self, pid: int) -> None:
         """Forget an orphan: from now on its pid can be anybody's."""
-        if pid in self._known:
-            uid = self._known.pop(pid)
+        for uid in self._known.pop(pid, ()):
             self._by_uid[uid].discard(pid)
             if not self._by_uid[uid]:
                 del self._by_uid[uid]

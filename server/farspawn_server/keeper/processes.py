@@ -74,7 +74,15 @@ class Processes:
     def hand_over(self) -> list[Handed]:
         """Return the whole table, for the next image of this process."""
         return [
-            Handed(entry.holding(), uid in self._killing, entry.forgotten, entry.stranger, self.inputs.opened(uid))
+            Handed(
+                holding=entry.holding(),
+                killing=uid in self._killing,
+                forgotten=entry.forgotten,
+                stranger=entry.stranger,
+                input=self.inputs.opened(uid),
+                input_length=self.inputs.length(uid),
+                pidfd=self._strangers.leave(uid),
+            )
             for uid, entry in self._entries.items()
         ]
 
@@ -82,7 +90,7 @@ class Processes:
         """Go on with the table of the last image: what were its children are ours."""
         for handed in table:
             holding = handed.holding
-            if handed.stranger and holding.ended is None:
+            if handed.stranger and holding.ended is None and handed.pidfd is None:
                 self.adopt(Adopt(holding.uid, holding.pid, holding.start_time, holding.started_at))
             else:
                 entry = self._entries[holding.uid] = Entry(
@@ -99,8 +107,12 @@ class Processes:
                 if entry.left:
                     self._left_behind[entry.uid] = entry
             self._entries[holding.uid].forgotten = handed.forgotten
+            if handed.pidfd is not None:
+                self._strangers.take(handed.pidfd, holding.uid)
             if handed.input is not None:
                 self.inputs.open(holding.uid, *handed.input)
+            if handed.input_length is not None:
+                self.inputs.note_length(holding.uid, handed.input_length)
             if handed.killing:
                 self.kill(holding.uid)
 
@@ -191,6 +203,9 @@ class Processes:
             return
         entry.forgotten = True
         if entry.over or entry.ended is not None:
+            if entry.left and entry.tree is not None:
+                # Survivors: what follows of the task, a cleanup or another attempt, is not to wait for them.
+                self._orphans.write_off([process.pid for process in self.members(uid)])
             self._drop(entry)
 
     def pending(self) -> float | None:
@@ -343,7 +358,9 @@ class Processes:
                 os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
 
     def _refresh_orphans(self) -> None:
-        self._orphans.refresh(lambda pid: pid in self._leaders or pid in self._own)
+        self._orphans.refresh(
+            lambda pid: pid in self._leaders or pid in self._own, lambda: {_task(uid) for uid in self._entries}
+        )
 
     def _tell(self, entry: Entry) -> None:
         if entry.left:

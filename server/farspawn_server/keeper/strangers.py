@@ -26,7 +26,8 @@ def find(pid: int, start_time: int, cookie: tuple[str, str]) -> Process | None:
         return process if process is not None and process.key == (pid, start_time) and process.alive else None
     name, value = cookie
     for candidate in proc.everything():
-        if proc.environment_value(candidate, name) == value:
+        # The last of several: those before it are of tasks within which this one's agent ran.
+        if (proc.environment_value(candidate, name) or "").rpartition("/")[2] == value:
             process = proc.read(candidate)
             if process is not None and process.alive and process.session == process.pid:
                 return process
@@ -58,6 +59,19 @@ class Strangers:
         self._uids[pidfd] = uid
         self._epoll.register(pidfd, select.EPOLLIN)
         return True
+
+    def leave(self, uid: str) -> int | None:
+        """Return the descriptor of a leader, which will outlive an exec: it knows the exit of who ends meanwhile."""
+        found = next((pidfd for pidfd, watched in self._uids.items() if watched == uid), None)
+        if found is not None:
+            os.set_inheritable(found, True)
+        return found
+
+    def take(self, pidfd: int, uid: str) -> None:
+        """Go on watching what the last image of this process left."""
+        os.set_inheritable(pidfd, False)
+        self._uids[pidfd] = uid
+        self._epoll.register(pidfd, select.EPOLLIN)
 
     def ended(self) -> list[tuple[str, exits.Exit | None]]:
         """Return the uid and, where the kernel tells, the exit of each leader that has ended."""

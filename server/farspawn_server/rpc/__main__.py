@@ -9,6 +9,7 @@ import resource
 import sqlite3
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
@@ -54,10 +55,15 @@ async def serve(settings: Settings) -> int:
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
         link.finish()
-    supervisor.close()
+    await supervisor.close(_LAST_WORDS_SECONDS)
+    if lost.is_set():
+        await store.close()
+        # Here and now: an orderly end of gRPC or asyncio tells CANCELLED to calls that have just come, and of those
+        # nobody knows that they may be repeated, as of a connection that breaks.
+        _end(1)
     await server.stop(_LAST_WORDS_SECONDS)
     await store.close()
-    return 1 if lost.is_set() else 0
+    return 0
 
 
 def main() -> int:
@@ -81,8 +87,11 @@ def main() -> int:
         return BAD_CONFIGURATION
 
 
-if __name__ == "__main__":
-    code = main()
+def _end(code: int) -> NoReturn:
     sys.stderr.flush()
     # Threads of gRPC may still be unwinding: nothing is left to save, so do not wait for them.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    _end(main())

@@ -98,12 +98,12 @@ async def _only(requests: AsyncIterator[_Request]) -> _Request:
             return await anext(requests)
     except (StopAsyncIteration, TimeoutError):
         raise SpecInvalidError([Violation("", "no message came: send exactly one")]) from None
-    except DecodeError as error:
-        raise SpecInvalidError([Violation("", str(error))]) from None
 
 
 async def _refuse(context: _Context, error: Exception) -> Message:
     """End the call with the status of an error. What we did not foresee is logged here and not told."""
+    if isinstance(error, DecodeError):
+        error = SpecInvalidError([Violation("", str(error))])  # the bytes that came are no message
     if isinstance(error, Refusal):
         code, message, trailers = status_of(error)
         await context.abort(code, message, trailers)

@@ -44,6 +44,9 @@ def connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")  # an answer means it is on the disk
         database.execute("PRAGMA busy_timeout = 5000")
         _migrate(database, path)
+        # What may not be written SQLite opens for reading, and that for good: better to fail, and to be started again.
+        # Only a statement that writes finds out; undone, it takes no room on a full disk.
+        database.executescript("BEGIN IMMEDIATE; UPDATE site SET revision = revision; ROLLBACK;")
     except BaseException:
         database.close()
         raise

@@ -74,6 +74,11 @@ class Charge:
         if (lease := self.task.spec.lease) is not None:
             self._lease_until = time.monotonic_ns() + nanoseconds(lease.ttl)
 
+    @property
+    def under_way(self) -> set[asyncio.Task[None]]:
+        """The steps that were begun and will soon be over; a readiness check may take as long as its task."""
+        return self._under_way - {self._readiness}
+
     # --- moves ---------------------------------------------------------------------------------------------------
 
     async def commit(self, task: Task) -> None:
@@ -128,7 +133,7 @@ class Charge:
         task = self.task
         if _to_be_killed(task):
             self._ground.link.kill(task.run)
-        elif task.times.signalled and task.ending is None:
+        elif task.stop and task.times.signalled and task.ending is None:
             self._begin(self._send_stop_signal)
         self._look_for_readiness()
         self._arm()

@@ -6,6 +6,7 @@ What is begun goes on when its caller is gone: a verb that changes something run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -36,6 +37,7 @@ from farspawn_server.task.errors import (
     StorageFullError,
     TaskIdReusedError,
     TaskNotEndedError,
+    TaskNotFoundError,
     TaskNotRunningError,
     Violation,
 )
@@ -130,14 +132,24 @@ class Supervisor:
         """Take no new tasks, stop all by their plans, and return when every one has ended."""
         self._draining = True
         now = time.monotonic_ns()
-        for charge in self._registry.live():
-            await charge.stop(Stop.by_plan(charge.task.plan, now, cause=Cause.SITE_SHUTDOWN))
-        while self._registry.live_count:
+        left = self._registry.live()
+        while left or self._registry.live_count:
+            refused: list[Charge] = []
+            for charge in left:
+                try:
+                    await charge.stop(Stop.by_plan(charge.task.plan, now, cause=Cause.SITE_SHUTDOWN))
+                except StoreError as error:
+                    log.warning("not stored, trying again", extra={"uid": charge.task.uid, "error": str(error)})
+                    refused.append(charge)
+            left = refused
             await self._changes.wait(None, 1.0)
 
-    def close(self) -> None:
-        """Send away everybody who waits: the server ends. Tasks run on."""
+    async def close(self, patience: float) -> None:
+        """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
+        settling = (each for charge in self._registry.live() for each in charge.under_way)
+        if under_way := {*self._under_way, *settling}:
+            await asyncio.wait(under_way, timeout=patience)
 
     @property
     def state(self) -> str:
@@ -169,7 +181,8 @@ class Supervisor:
             self._launch(ground, caller, TaskId(task_id or uuid7()), spec, spec.digest())
         )
         if charge.task.state is State.STARTING:
-            await self._changes.wait([charge.task.uid], _START_PATIENCE_SECONDS)
+            with contextlib.suppress(DrainingError):  # "launch elsewhere" would be wrong: the task is stored
+                await self._changes.wait([charge.task.uid], _START_PATIENCE_SECONDS)
         return charge.task, created
 
     async def stop(self, caller: Caller, task_id: str, plan: StopPlan) -> Task:
@@ -301,9 +314,11 @@ class Supervisor:
         if not charge.task.state.final:
             raise TaskNotEndedError(task_id, charge.task.state.value)
         try:
-            await self._see_through(self._delete(charge))
+            deleted = await self._see_through(self._delete(charge))
         except StoreError as error:
             raise StorageFullError(f"the deletion of {task_id!r} cannot be recorded: {error}") from error
+        if not deleted:
+            raise TaskNotFoundError(task_id)
 
     # --- below the verbs -----------------------------------------------------------------------------------------
 
@@ -347,17 +362,19 @@ class Supervisor:
                 raise StorageFullError(f"the task cannot be recorded: {error}") from error
         return charge, True
 
-    async def _delete(self, charge: Charge) -> None:
+    async def _delete(self, charge: Charge) -> bool:
+        """Forget a task; return False if somebody else was faster."""
         async with charge.lock:
             task = charge.task
             if self._registry.by_uid(task.uid) is not charge:
-                return  # somebody else was faster: it is deleted
+                return False
             revision = self._next_revision()
             await self._store.delete(task.uid, revision)
             failpoint.reach("server.delete.stored")
             self._registry.remove(charge)
             self._changes.publish(Deletion(task.uid, task.owner, revision))
         await asyncio.to_thread(self._logs.remove, task.uid, task.attempt)
+        return True
 
     def _ended(self, charge: Charge) -> None:
         self._registry.ended(charge)

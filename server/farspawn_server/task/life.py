@@ -291,10 +291,14 @@ class Task:
             last = self.earlier[-1]
             ended = replace(self, times=last.times, earlier=self.earlier[:-1], restart_at=None)
             return ended._final(last.state, last.outcome, moment)  # noqa: SLF001  # a copy of ourselves
+        if self.stop is not None:
+            # What a leader left behind is stopped though nobody asked: the first who does ends the restarts.
+            first, second = (stop, self.stop) if self.stop.cause is Cause.COMPLETED else (self.stop, stop)
+            stop = first.shortened_by(second)
         return replace(
             self,
             state=State.STOPPING,
-            stop=stop if self.stop is None else self.stop.shortened_by(stop),
+            stop=stop,
             times=replace(self.times, stop_requested=self.times.stop_requested or moment.wall),
         )
 
@@ -398,6 +402,7 @@ class Task:
         return replace(
             self,
             state=State.PENDING,
+            stop=None,  # that of the attempt: what its leader left behind is gone
             earlier=(*self.earlier, attempt)[-EARLIER_ATTEMPTS_KEPT:],
             restarts_in_row=1 if self._was_healthy(moment) else self.restarts_in_row + 1,
             restart_at=moment.monotonic + delay,

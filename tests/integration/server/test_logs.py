@@ -189,15 +189,8 @@ def test_output_that_was_deleted_while_it_was_read_is_not_called_complete(agent:
 
     agent.stub.DeleteTask(pb.DeleteTaskRequest(task_id=task_id))
 
-    read_bytes, complete = 0, False
-    try:
-        for part in stream:
-            read_bytes += len(part.chunk.data)
-            complete = complete or part.end.complete
-    except grpc.RpcError as error:
-        assert isinstance(error, grpc.Call)
-        assert error.code() == grpc.StatusCode.NOT_FOUND
-    assert not complete or read_bytes == 64 << 20
+    told = refused(lambda: list(stream))
+    assert (told.code, told.reason) == (grpc.StatusCode.NOT_FOUND, "TASK_NOT_FOUND")
 
 
 @pytest.mark.parametrize("attempt", [-1, 2, 2**31 - 1])

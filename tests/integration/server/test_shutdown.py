@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import grpc
@@ -70,8 +71,6 @@ def test_a_task_killed_by_the_second_sigterm_during_its_linger_did_not_end_by_it
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_signals_of_an_owner_end_an_idle_agent(own_agent: Agent, number: int) -> None:
-    import os
-
     os.kill(own_agent.keeper_pid, number)
 
     assert own_agent.wait() == 0
@@ -110,8 +109,6 @@ def test_a_shutdown_goes_on_when_the_server_is_killed(own_agent: Agent) -> None:
     members(own_agent.stub, task_id, 1)
     own_agent.terminate()
     until(lambda: status_of(own_agent.stub, task_id).times.HasField("signalled"))
-    import os
-
     os.kill(own_agent.server_pid, signal.SIGKILL)
 
     assert own_agent.wait() == 0

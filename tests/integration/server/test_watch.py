@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from support.agent import FINAL, Agent, until_ended
@@ -12,7 +13,7 @@ from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 
 
-def watch(agent: Agent, label: str, since: int = 0, *states: task_pb2.TaskState.ValueType) -> pb.WatchTasksRequest:
+def watching(label: str, since: int = 0, *states: task_pb2.TaskState.ValueType) -> pb.WatchTasksRequest:
     return pb.WatchTasksRequest(filter=pb.TaskFilter(labels={"watched": label}, states=states), since_revision=since)
 
 
@@ -30,7 +31,7 @@ def snapshot(stream: Iterator[pb.WatchTasksResponse]) -> tuple[list[task_pb2.Tas
 def test_a_watch_begins_with_a_snapshot_in_the_order_of_revisions_and_a_checkpoint(agent: Agent) -> None:
     label = new_id()
     ids = [launch(agent.stub, ["sleep", "60"], labels={"watched": label}).status.task_id for _ in range(4)]
-    stream = agent.stub.WatchTasks(watch(agent, label), timeout=PATIENCE)
+    stream = agent.stub.WatchTasks(watching(label), timeout=PATIENCE)
 
     told, revision = snapshot(stream)
     stream.cancel()
@@ -42,7 +43,7 @@ def test_a_watch_begins_with_a_snapshot_in_the_order_of_revisions_and_a_checkpoi
 
 def test_a_watch_tells_each_change_of_what_it_watches(agent: Agent) -> None:
     label = new_id()
-    stream = agent.stub.WatchTasks(watch(agent, label), timeout=PATIENCE)
+    stream = agent.stub.WatchTasks(watching(label), timeout=PATIENCE)
     told, _ = snapshot(stream)
     launch(agent.stub, ["sleep", "60"], labels={"watched": "other"})
 
@@ -70,14 +71,14 @@ def until_final(stream: Iterator[pb.WatchTasksResponse]) -> list[task_pb2.TaskSt
 def test_a_resumed_watch_misses_no_final_state(agent: Agent) -> None:
     label = new_id()
     ids = [launch(agent.stub, ["sleep", "60"], labels={"watched": label}).status.task_id for _ in range(5)]
-    first = agent.stub.WatchTasks(watch(agent, label), timeout=PATIENCE)
+    first = agent.stub.WatchTasks(watching(label), timeout=PATIENCE)
     _, revision = snapshot(first)
     first.cancel()
     for task_id in ids:
         stop(agent.stub, task_id)
         until_ended(agent.stub, task_id)
 
-    resumed = agent.stub.WatchTasks(watch(agent, label, revision), timeout=PATIENCE)
+    resumed = agent.stub.WatchTasks(watching(label, revision), timeout=PATIENCE)
     told, _ = snapshot(resumed)
     resumed.cancel()
 
@@ -87,11 +88,11 @@ def test_a_resumed_watch_misses_no_final_state(agent: Agent) -> None:
 def test_a_resumed_watch_does_not_repeat_what_was_seen(agent: Agent) -> None:
     label = new_id()
     launch(agent.stub, ["sleep", "60"], labels={"watched": label})
-    first = agent.stub.WatchTasks(watch(agent, label), timeout=PATIENCE)
+    first = agent.stub.WatchTasks(watching(label), timeout=PATIENCE)
     _, revision = snapshot(first)
     first.cancel()
 
-    resumed = agent.stub.WatchTasks(watch(agent, label, revision), timeout=PATIENCE)
+    resumed = agent.stub.WatchTasks(watching(label, revision), timeout=PATIENCE)
     told, _ = snapshot(resumed)
     resumed.cancel()
 
@@ -102,7 +103,7 @@ def test_a_watch_tells_of_a_deletion(agent: Agent) -> None:
     label = new_id()
     task = launch(agent.stub, ["true"], labels={"watched": label}).status
     until_ended(agent.stub, task.task_id)
-    stream = agent.stub.WatchTasks(watch(agent, label), timeout=PATIENCE)
+    stream = agent.stub.WatchTasks(watching(label), timeout=PATIENCE)
     snapshot(stream)
 
     agent.stub.DeleteTask(pb.DeleteTaskRequest(task_id=task.task_id))
@@ -131,7 +132,7 @@ def test_a_watch_of_states_tells_only_tasks_in_them(agent: Agent) -> None:
     running = launch(agent.stub, ["sleep", "60"], labels={"watched": label}).status.task_id
     ended = launch(agent.stub, ["true"], labels={"watched": label}).status.task_id
     until_ended(agent.stub, ended)
-    stream = agent.stub.WatchTasks(watch(agent, label, 0, task_pb2.TASK_STATE_EXITED), timeout=PATIENCE)
+    stream = agent.stub.WatchTasks(watching(label, 0, task_pb2.TASK_STATE_EXITED), timeout=PATIENCE)
     told, _ = snapshot(stream)
 
     stop(agent.stub, running)
@@ -153,8 +154,6 @@ def test_a_reader_that_never_reads_delays_nobody(agent: Agent) -> None:
 
 def test_watches_that_come_and_go_leave_nothing_behind(agent: Agent) -> None:
     def descriptors() -> int:
-        import os
-
         return len(os.listdir(f"/proc/{agent.server_pid}/fd"))
 
     before = descriptors()

@@ -71,6 +71,24 @@ def test_spans_reach_the_site_as_spans(recorder: Recorder) -> None:
     assert spec.stop.grace.seconds == 0
 
 
+def test_what_becomes_of_a_task_later_reaches_the_site(recorder: Recorder) -> None:
+    later = ("--restart", "on-failure:2", "--cleanup", "rm -r 'a b'", "--ready-port", "80", "--lease", "5s")
+
+    assert main(["launch", *later, "x"]) == 0
+
+    spec = recorder.launched[0].spec
+    assert (spec.restart.mode, spec.restart.max_restarts) == (task_pb2.RESTART_MODE_ON_FAILURE, 2)
+    assert list(spec.cleanup.argv) == ["rm", "-r", "a b"]
+    assert (spec.readiness.tcp_port, spec.lease.ttl.seconds, spec.open_input) == (80, 5, False)
+
+
+def test_what_is_not_said_is_not_set(recorder: Recorder) -> None:
+    main(["launch", "x"])
+
+    spec = recorder.launched[0].spec
+    assert [field.name for field, _ in spec.ListFields()] == ["argv"]
+
+
 @pytest.mark.usefixtures("recorder")
 def test_a_tasks_words_do_not_reach_the_terminal_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     main(["ps"])

@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 
 from farspawn import (
     Cause,
+    CleanupOutcome,
     LaunchFailure,
     LaunchPhase,
     LogChunk,
     LogStream,
     Outcome,
+    RestartMode,
+    RestartPolicy,
     Survivor,
     TaskState,
     TaskStatus,
     TaskTimes,
 )
 from farspawn._cli.as_json import log_line, to_json
-from farspawn._cli.exit_codes import exit_code_of
 from farspawn._cli.harmless import OutputCleaner, harmless
-from farspawn._cli.pairs import pairs
-from farspawn._cli.signals import parse_signal, signal_name
-from farspawn._cli.spans import parse_span, span_text
-from farspawn._cli.words import words_for
+from farspawn._cli.parsing import pairs, parse_cleanup, parse_restart, parse_signal, parse_span, parse_state
+from farspawn._cli.words import exit_code_of, signal_name, span_text, words_for
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,43 @@ def test_what_is_no_signal_is_refused(text: str) -> None:
 
 def test_a_signal_has_a_name_or_a_number() -> None:
     assert (signal_name(9), signal_name(40)) == ("SIGKILL", "signal 40")
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("no", RestartPolicy(RestartMode.NEVER)),
+        ("always", RestartPolicy(RestartMode.ALWAYS)),
+        ("on-failure", RestartPolicy(RestartMode.ON_FAILURE)),
+        ("on-failure:3", RestartPolicy(RestartMode.ON_FAILURE, max_restarts=3)),
+    ],
+)
+def test_a_restart_policy_is_read(text: str, policy: RestartPolicy) -> None:
+    assert parse_restart(text) == policy
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yes", "on-failure:", "on-failure:0", "on-failure:-1", "always:3", "on-failure:x"]
+)
+def test_what_is_no_restart_policy_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no restart policy"):
+        parse_restart(text)
+
+
+def test_a_cleanup_command_is_cut_as_a_shell_does() -> None:
+    assert parse_cleanup("rm -r '/tmp/a b'").argv == ("rm", "-r", "/tmp/a b")
+
+
+@pytest.mark.parametrize("text", ["", " ", "'"])
+def test_what_is_no_command_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"at least one word|No closing quotation"):
+        parse_cleanup(text)
+
+
+def test_a_state_is_read_by_its_name() -> None:
+    assert (parse_state("running"), parse_state("FAILED")) == (TaskState.RUNNING, TaskState.FAILED)
+    with pytest.raises(ValueError, match=r"no state: write pending, .*lost"):
+        parse_state("unspecified")
 
 
 def test_a_pair_may_take_its_value_from_the_environment() -> None:
@@ -129,6 +166,13 @@ NO_DIRECTORY = LaunchFailure(errno.ENOENT, "ENOENT", LaunchPhase.WORKING_DIRECTO
     [
         (ended(TaskState.EXITED, exit_code=0, cause=Cause.COMPLETED), 0, "exited 0"),
         (ended(TaskState.EXITED, exit_code=7), 7, "exited 7"),
+        (ended(TaskState.EXITED, exit_code=0, cleanup=CleanupOutcome(exit_code=0)), 0, "exited 0"),
+        (ended(TaskState.EXITED, exit_code=0, cleanup=CleanupOutcome(exit_code=1)), 0, "exited 0, cleanup exited 1"),
+        (
+            ended(TaskState.EXITED, exit_code=0, cleanup=CleanupOutcome(signal=9, timed_out=True)),
+            0,
+            "exited 0, cleanup timed out",
+        ),
         (
             ended(TaskState.EXITED, signal=9, oom_killed=True, cause=Cause.MAX_RUNTIME),
             137,
@@ -157,6 +201,7 @@ def test_an_end_has_an_exit_code_and_words(status: TaskStatus, code: int, words:
 def test_a_living_task_has_words() -> None:
     assert words_for(TaskStatus("a", state=TaskState.STOPPING)) == "stopping"
     assert words_for(TaskStatus("a", state=TaskState.UNSPECIFIED)) == "alive"
+    assert words_for(TaskStatus("a", state=TaskState.RUNNING, ready=True, attempt=2)) == "running, ready, attempt 2"
 
 
 def test_json_says_what_is_set_and_null_otherwise() -> None:

@@ -6,7 +6,7 @@ import re
 import time
 import uuid
 
-from farspawn._ids import new_task_id
+from farspawn._arguments import new_task_id
 
 
 def test_an_id_is_a_uuid_of_version_7_and_tells_its_time() -> None:

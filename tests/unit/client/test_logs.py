@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn import LogChunk
-from farspawn._lines import LONGEST_LINE, LineCutter
-from farspawn._logs import LogCursor
+from farspawn._logs import LONGEST_LINE, LineCutter, LogCursor
 from farspawn.v1 import launcher_pb2 as pb
 
 Part = pb.ReadLogsResponse

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from farspawn import LogStream, SignalScope, TaskSpec, UnsendableError
+from farspawn import Cleanup, LogStream, SignalScope, TaskSpec, UnsendableError
 from farspawn import _verbs as verbs
+from farspawn._arguments import spec_of
 from farspawn.v1 import launcher_pb2 as pb
 
 CALLS = (
@@ -17,6 +18,7 @@ CALLS = (
     verbs.watch(pb.TaskFilter(), 0),
     verbs.list_page(pb.TaskFilter(), ""),
     verbs.read_logs(pb.ReadLogsRequest()),
+    verbs.write_input("a", 0, b"x"),
     verbs.signal("a", 15, SignalScope.TREE),
     verbs.delete("a"),
     verbs.site(),
@@ -26,7 +28,6 @@ CALLS = (
 def test_every_method_of_the_contract_has_its_verb() -> None:
     service = pb.DESCRIPTOR.services_by_name["TaskLauncher"]
     expected = {method.name: method.input_type.full_name for method in service.methods}
-    del expected["WriteInput"]  # no site serves it yet
 
     assert {call.method: call.request.DESCRIPTOR.full_name for call in CALLS} == expected
     assert service.full_name == verbs.SERVICE
@@ -34,7 +35,9 @@ def test_every_method_of_the_contract_has_its_verb() -> None:
 
 def test_a_command_is_a_list() -> None:
     with pytest.raises(TypeError, match="ls -l"):
-        verbs.spec_of("ls -l", None, "", None, None, None, None)
+        spec_of("ls -l")
+    with pytest.raises(TypeError, match="rm x"):
+        spec_of(["ls"], cleanup=Cleanup("rm x"))
 
 
 def test_ids_are_a_list() -> None:
@@ -59,6 +62,17 @@ def test_the_time_a_poll_is_held_is_known_to_its_caller() -> None:
     assert call.wait == timedelta(seconds=30)
     assert isinstance(call.request, pb.PollRequest)
     assert call.request.wait.seconds == 30
+
+
+def test_input_is_cut_into_pieces_that_a_site_takes() -> None:
+    data = bytes(range(256)) * 600  # 150 KiB
+
+    call = verbs.write_input("a", 7, data)
+
+    requests = [request for request in (call.request, *call.more) if isinstance(request, pb.WriteInputRequest)]
+    assert b"".join(request.data for request in requests) == data
+    assert [request.offset for request in requests] == [7, 7 + (64 << 10), 7 + (128 << 10)]
+    assert not any(request.end_of_input for request in requests)
 
 
 def test_offset_zero_is_an_offset_and_no_lines_are_lines() -> None:

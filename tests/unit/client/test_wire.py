@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn import _values as values
 from farspawn import _wire as wire
+from farspawn import _wire_spec as wire_spec
 from farspawn.v1 import launcher_pb2, site_pb2, task_pb2
 
 spans = st.timedeltas(min_value=timedelta(), max_value=timedelta(days=3650))
@@ -31,18 +35,33 @@ specs = st.builds(
     max_runtime=st.none() | spans,
     lease=st.none() | st.builds(values.Lease, spans, st.sampled_from(values.LeaseAction)),
     labels=st.dictionaries(texts, texts, max_size=3),
+    restart=st.none()
+    | st.builds(
+        values.RestartPolicy,
+        st.sampled_from(values.RestartMode),
+        st.integers(0, 9),
+        st.none() | spans,
+        st.none() | spans,
+        st.none() | spans,
+    ),
+    cleanup=st.none() | st.builds(values.Cleanup, st.lists(texts, max_size=3).map(tuple), st.none() | spans),
+    open_input=st.booleans(),
+    readiness=st.none()
+    | st.builds(values.Readiness, log_line=texts)
+    | st.builds(values.Readiness, tcp_port=st.integers(0, 65535))
+    | st.builds(values.Readiness, file=texts),
 )
 
 
 @given(specs)
 def test_a_spec_comes_back_as_it_went(spec: values.TaskSpec) -> None:
-    wired = task_pb2.TaskSpec.FromString(wire.spec_to_wire(spec).SerializeToString())
+    wired = task_pb2.TaskSpec.FromString(wire_spec.spec_to_wire(spec).SerializeToString())
 
-    assert wire.spec_from_wire(wired) == spec
+    assert wire_spec.spec_from_wire(wired) == spec
 
 
 def test_zero_is_sent_and_unset_is_not() -> None:
-    plan = wire.plan_to_wire(values.StopPlan(grace=timedelta()))
+    plan = wire_spec.plan_to_wire(values.StopPlan(grace=timedelta()))
 
     assert plan is not None
     assert plan.HasField("grace")
@@ -50,7 +69,7 @@ def test_zero_is_sent_and_unset_is_not() -> None:
 
 
 def test_killing_sets_every_span_so_that_no_default_delays_it() -> None:
-    plan = wire.plan_to_wire(values.StopPlan.at_once())
+    plan = wire_spec.plan_to_wire(values.StopPlan.at_once())
 
     assert plan is not None
     assert (plan.HasField("linger"), plan.HasField("drain"), plan.HasField("grace")) == (True, True, True)
@@ -81,6 +100,50 @@ def test_a_status_without_an_outcome_has_none() -> None:
     assert (status.outcome, status.pid, status.times.ended) == (None, None, None)
 
 
+def test_earlier_attempts_and_cleanups_are_facts_of_their_own() -> None:
+    first = task_pb2.Attempt(
+        number=1,
+        state=task_pb2.TASK_STATE_EXITED,
+        outcome=task_pb2.Outcome(exit_code=3, cleanup=task_pb2.CleanupOutcome(signal=9, timed_out=True)),
+    )
+
+    status = wire.status_from_wire(task_pb2.TaskStatus(attempt=2, ready=True, earlier_attempts=[first]))
+
+    assert (status.attempt, status.ready) == (2, True)
+    (attempt,) = status.earlier_attempts
+    assert (attempt.number, attempt.state, attempt.outcome.returncode) == (1, values.TaskState.EXITED, 3)
+    assert attempt.outcome.cleanup == values.CleanupOutcome(signal=9, timed_out=True)
+    assert wire.outcome_from_wire(task_pb2.Outcome()).cleanup is None
+
+
+def test_one_check_tells_whether_a_task_is_ready() -> None:
+    with pytest.raises(ValueError, match="not several"):
+        values.Readiness(log_line="*", file="/a")
+
+
+def test_every_field_of_the_contract_has_its_value() -> None:
+    pairs: list[tuple[type[Any], type[Message]]] = [
+        (values.TaskSpec, task_pb2.TaskSpec),
+        (values.StopPlan, task_pb2.StopPlan),
+        (values.RestartPolicy, task_pb2.RestartPolicy),
+        (values.Cleanup, task_pb2.Cleanup),
+        (values.Readiness, task_pb2.Readiness),
+        (values.Lease, task_pb2.Lease),
+        (values.TaskStatus, task_pb2.TaskStatus),
+        (values.Attempt, task_pb2.Attempt),
+        (values.TaskTimes, task_pb2.TaskTimes),
+        (values.Outcome, task_pb2.Outcome),
+        (values.CleanupOutcome, task_pb2.CleanupOutcome),
+        (values.Task, task_pb2.Task),
+        (values.Site, site_pb2.Site),
+        (values.Limits, site_pb2.Site.Limits),
+        (values.Load, site_pb2.Site.Load),
+    ]
+
+    for ours, theirs in pairs:
+        assert {field.name for field in fields(ours)} == {field.name for field in theirs.DESCRIPTOR.fields}, ours
+
+
 def test_moments_are_aware_and_in_utc() -> None:
     created = Timestamp(seconds=1_700_000_000, nanos=500_000_000)
 
@@ -109,6 +172,7 @@ def test_an_event_of_a_newer_site_is_none_of_ours() -> None:
         (values.Cause, task_pb2.Cause),
         (values.LaunchPhase, task_pb2.LaunchPhase),
         (values.LeaseAction, task_pb2.LeaseAction),
+        (values.RestartMode, task_pb2.RestartMode),
         (values.LogStream, launcher_pb2.LogStream),
         (values.SignalScope, launcher_pb2.SignalScope),
         (values.SiteState, site_pb2.SiteState),

@@ -198,6 +198,26 @@ def _stranger_after_the_kernel_reaped_the_leader() -> bool:
         return alive
 
 
+def _ended_stranger_after_the_kernel_reaped_the_leader() -> bool:
+    """Do the same where the stranger is a child of ours too, and has ended, with a child of its own left behind."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with Family() as ours, Family() as theirs:
+        process = _start("report()", ours)
+        assert ours.is_gone()
+        until(lambda: state(process.pid) is None)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        stranger = _spawn_with_pid(process.pid, LEAVES_A_NAMELESS_MEMBER, theirs)
+        (child,) = theirs.members(1)
+        until(lambda: (state(stranger.pid) or ("", 0))[0] == "Z")
+
+        process.terminate(grace=0.01)
+
+        alive = child.alive
+        assert stranger.wait(PATIENCE) == 0  # nobody took its exit
+        stranger.terminate()
+        return alive
+
+
 def _stranger_after_the_session_emptied() -> bool:
     """Do the same where the leader left a member, which ended unseen: the session is a stranger's now."""
     with Family() as ours, Family() as theirs:
@@ -227,6 +247,7 @@ def _kill_and_reap(orphan: Member) -> None:
     [
         _stranger_after_the_leader_ended,
         _stranger_after_the_kernel_reaped_the_leader,
+        _ended_stranger_after_the_kernel_reaped_the_leader,
         _stranger_after_the_session_emptied,
     ],
 )

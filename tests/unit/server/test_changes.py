@@ -59,7 +59,7 @@ def test_old_deletions_are_forgotten() -> None:
 
 
 @pytest.mark.parametrize(("names", "heard"), [("a", True), ("ab", True), ("b", False), (None, True)])
-def test_a_bell_rings_for_those_who_wait_for_this_task_or_any(names: str | None, heard: bool) -> None:  # noqa: FBT001
+def test_a_bell_rings_for_those_who_wait_for_this_task_or_any(names: str | None, heard: bool) -> None:
     async def wait() -> bool:
         changes = Changes(0, [])
         uids = None if names is None else [Uid(name) for name in names]
@@ -85,7 +85,7 @@ def test_nobody_is_kept_in_the_books_after_waiting() -> None:
 
 
 def test_at_the_end_those_who_wait_and_those_who_come_later_are_sent_away() -> None:
-    async def end() -> list[bool | BaseException]:
+    async def end() -> tuple[bool | BaseException, bool | BaseException]:
         changes = Changes(0, [])
         waiting = asyncio.create_task(changes.wait(None, 30.0))
         await asyncio.sleep(0)

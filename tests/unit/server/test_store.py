@@ -1,0 +1,175 @@
+"""The store: what it says is on the disk is there, in order, whole, and readable for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from support.values import a_task, every_kind_of_task
+
+from farspawn_server.store import Store, StoreError
+from farspawn_server.task.life import State, Task
+from farspawn_server.task.spec import Uid
+
+_T = TypeVar("_T")
+DATA = Path(__file__).parents[2] / "data"
+
+
+def with_store(path: Path, work: Callable[[Store], Awaitable[_T]]) -> _T:
+    """Open the store, work with it, and close it."""
+
+    async def run() -> _T:
+        store = Store(path)
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())
+
+
+async def load(store: Store) -> tuple[int, list[Task]]:
+    return store.load()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "farspawn.db"
+
+
+def test_a_new_database_is_empty(path: Path) -> None:
+    assert with_store(path, load) == (0, [])
+
+
+def test_every_field_of_every_kind_of_task_comes_back(path: Path) -> None:
+    tasks = every_kind_of_task()
+
+    async def put(store: Store) -> None:
+        for task in tasks:
+            await store.put(task)
+
+    with_store(path, put)
+
+    assert with_store(path, load) == (len(tasks), tasks)
+
+
+def test_puts_at_the_same_time_are_applied_in_their_order(path: Path) -> None:
+    async def put(store: Store) -> None:
+        await asyncio.gather(*(store.put(replace(a_task(), revision=n, pid=n)) for n in range(1, 1001)))
+
+    with_store(path, put)
+
+    revision, (task,) = with_store(path, load)
+    assert (revision, task.revision, task.pid) == (1000, 1000, 1000)
+
+
+def test_what_is_stored_is_seen_by_another_connection_before_put_returns(path: Path) -> None:
+    async def put(store: Store) -> int:
+        await store.put(replace(a_task(), revision=1))
+        with sqlite3.connect(path) as other:
+            (count,) = other.execute("SELECT count(*) FROM task").fetchone()
+        other.close()
+        return int(count)
+
+    assert with_store(path, put) == 1
+
+
+def test_a_deleted_task_is_gone_and_its_revision_is_not_given_again(path: Path) -> None:
+    async def work(store: Store) -> None:
+        await store.put(replace(a_task(), revision=1))
+        await store.delete(Uid("uid-1"), 2)
+
+    with_store(path, work)
+
+    assert with_store(path, load) == (2, [])
+
+
+def test_two_live_tasks_cannot_have_one_name(path: Path) -> None:
+    async def put(store: Store) -> None:
+        await store.put(replace(a_task("uid-1"), revision=1))
+        await store.put(replace(a_task("uid-2"), revision=2, task_id=a_task("uid-1").task_id))
+
+    with pytest.raises(StoreError, match="UNIQUE"):
+        with_store(path, put)
+
+
+def test_a_change_that_cannot_be_stored_leaves_the_database_as_it_was(path: Path) -> None:
+    async def put(store: Store) -> list[BaseException | None]:
+        await store.put(replace(a_task("uid-1"), revision=1))
+        clash = replace(a_task("uid-2"), revision=2, task_id=a_task("uid-1").task_id)
+        return [*await asyncio.gather(store.put(clash), return_exceptions=True)]
+
+    (error,) = with_store(path, put)
+
+    assert isinstance(error, StoreError)
+    assert [task.uid for task in with_store(path, load)[1]] == ["uid-1"]
+
+
+def test_the_store_goes_on_after_a_change_that_failed(path: Path) -> None:
+    async def put(store: Store) -> None:
+        await store.put(replace(a_task("uid-1"), revision=1))
+        clash = replace(a_task("uid-2"), revision=2, task_id=a_task("uid-1").task_id)
+        await asyncio.gather(store.put(clash), return_exceptions=True)
+        await store.put(replace(a_task("uid-3"), revision=3))
+
+    with_store(path, put)
+
+    assert [task.uid for task in with_store(path, load)[1]] == ["uid-1", "uid-3"]
+
+
+def test_tasks_come_oldest_first(path: Path) -> None:
+    async def put(store: Store) -> None:
+        for revision, uid in enumerate(["c", "a", "b"], start=1):
+            await store.put(replace(a_task(uid), revision=revision))
+
+    with_store(path, put)
+
+    assert [task.uid for task in with_store(path, load)[1]] == ["a", "b", "c"]
+
+
+def test_a_database_of_a_newer_farspawn_is_refused_and_not_touched(path: Path) -> None:
+    with_store(path, load)
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    before = path.read_bytes()
+
+    with pytest.raises(ValueError, match=r"schema version 99.*upgrade"):
+        with_store(path, load)
+
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path) -> None:
+    path.write_text("precious, and no database at all: " * 40)
+    before = path.read_bytes()
+
+    with pytest.raises(sqlite3.DatabaseError, match="not a database"):
+        with_store(path, load)
+
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_the_first_version_is_read_with_all_its_fields(path: Path) -> None:
+    shutil.copy(DATA / "farspawn-v1.db", path)
+
+    revision, tasks = with_store(path, load)
+
+    by_uid = {task.uid: task for task in tasks}
+    assert revision == 41
+    assert {task.state for task in tasks} == set(State)
+    assert [by_uid[task.uid] for task in every_kind_of_task()] == every_kind_of_task()
+
+
+def test_the_digests_in_a_database_of_the_first_version_are_still_those_of_their_specs(path: Path) -> None:
+    shutil.copy(DATA / "farspawn-v1.db", path)
+
+    _, tasks = with_store(path, load)
+
+    assert [task.digest for task in tasks] == [task.spec.digest() for task in tasks]
