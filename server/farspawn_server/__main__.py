@@ -63,28 +63,33 @@ def reload(settings: site_settings.Settings) -> None:
     keeper, images = _lock_holder(path)
     os.kill(keeper, signal.SIGUSR1)  # noqa: TID251  # the keeper said by its lock that this pid is its own
     deadline = time.monotonic() + _RELOAD_SECONDS
-    while _lock_holder(path) == (keeper, images):
+    while (now := _lock_holder(path)) == (keeper, images):
         if time.monotonic() > deadline:
             raise click.ClickException(
                 f"agent {keeper} has not renewed itself after {_RELOAD_SECONDS:g} s: a task may be hung between its "
                 "birth and its program (state STARTING). It will, as soon as that is over"
             )
         time.sleep(0.05)
+    if now[0] != keeper:
+        raise click.ClickException(f"agent {keeper} has ended instead, and agent {now[0]} has taken its place")
     click.echo(f"agent {keeper} has renewed itself")
 
 
 def _lock_holder(path: Path) -> tuple[int, int]:
     """Return the pid of the agent that holds a state directory, and how often it has renewed itself."""
     try:
-        with path.open(encoding="ascii") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid, images = lock.read().split() or (0, 0)
-                return int(pid), int(images)
+        while True:
+            with path.open(encoding="ascii") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if words := lock.read().split():
+                        return int(words[0]), int(words[1])
+                else:
+                    raise click.ClickException(f"no agent runs on {path.parent}")
+            time.sleep(0.01)  # it has just taken the lock, and is about to sign it
     except OSError as error:
         raise click.ClickException(f"no agent has this state directory: {error}") from error
-    raise click.ClickException(f"no agent runs on {path.parent}")
 
 
 def become_keeper(state: str, given: dict[str, str | bool]) -> None:

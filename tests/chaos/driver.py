@@ -105,7 +105,7 @@ class Janitor:
                 await pause(0.2, enough)
                 continue
             task_id = self._ids.retired.popleft()
-            if await self.end(task_id) and self._dice.random() < 0.5:
+            if await self.end(task_id) and self._dice.random() < 0.9:
                 await self._caller.delete(task_id)
 
     async def end(self, task_id: str) -> bool:

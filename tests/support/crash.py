@@ -43,12 +43,14 @@ class CrashAgent(Agent):
         self._starting = threading.Lock()
         self._closing = False  # guarded by _starting
         self.deaths: list[int] = []
+        self._deaths_before = 0
         super().__init__(directory, environment=self._environment)
         self._systemd = threading.Thread(target=self._start_again, name="systemd", daemon=True)
         self._systemd.start()
 
     def arm(self) -> None:
         """Let the failpoint strike when it is reached next."""
+        self._deaths_before = len(self.deaths)
         self._flag.unlink()
 
     @property
@@ -60,6 +62,11 @@ class CrashAgent(Agent):
     def keeper_was_killed(self) -> bool:
         """Whether any keeper was."""
         return -signal.SIGKILL in self.deaths
+
+    @property
+    def keeper_was_struck(self) -> bool:
+        """Whether one was killed since `arm`."""
+        return -signal.SIGKILL in self.deaths[self._deaths_before :]
 
     def until_struck_and_back(self) -> None:
         """Wait until the failpoint has struck, and a server that was started after that serves."""

@@ -99,7 +99,9 @@ class Site(google.protobuf.message.Message):
         max_live_tasks: builtins.int
         """Tasks that have not ended, all owners together."""
         max_command_bytes: builtins.int
-        """Bytes of argv and env together, each string counted with its NUL."""
+        """Bytes of argv and env together, counted as execve(2) counts: each string
+        with its NUL, and 8 bytes for the pointer to it.
+        """
         max_poll_tasks: builtins.int
         """Task ids in one Poll."""
         max_ended_tasks: builtins.int

@@ -155,7 +155,9 @@ class _CauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CAUSE_UNSPECIFIED: _Cause.ValueType  # 0
     """The task has not ended, or a newer site has a cause unknown to this client."""
     CAUSE_COMPLETED: _Cause.ValueType  # 1
-    """It ended by itself: nobody had signalled it."""
+    """It ended by itself, or by a signal that no stop sent: SignalTask, a
+    stranger, the kernel.
+    """
     CAUSE_STOP_REQUESTED: _Cause.ValueType  # 2
     """StopTask."""
     CAUSE_MAX_RUNTIME: _Cause.ValueType  # 3
@@ -177,7 +179,9 @@ class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
 CAUSE_UNSPECIFIED: Cause.ValueType  # 0
 """The task has not ended, or a newer site has a cause unknown to this client."""
 CAUSE_COMPLETED: Cause.ValueType  # 1
-"""It ended by itself: nobody had signalled it."""
+"""It ended by itself, or by a signal that no stop sent: SignalTask, a
+stranger, the kernel.
+"""
 CAUSE_STOP_REQUESTED: Cause.ValueType  # 2
 """StopTask."""
 CAUSE_MAX_RUNTIME: Cause.ValueType  # 3

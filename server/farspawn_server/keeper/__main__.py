@@ -58,6 +58,7 @@ def _lock(state: str) -> int:
             f"farspawnd: {state} belongs to the agent with pid {' '.join(holder)}: stop that one, or choose another "
             "--state"
         )
+    os.ftruncate(lock, 0)  # until it is signed it names nobody: a dead agent's pid may be a stranger's by now
     return lock
 
 

@@ -34,7 +34,8 @@ class Orphans:
             # A task of an agent within a task has the uids of both. One that names no task of ours says nothing: its
             # program could have made that up, and be anybody's.
             claimed = (proc.environment_value(pid, self._cookie) or "").split("/")
-            self._known[pid] = uids.intersection(claimed) or {None}
+            found: set[str | None] = {uid for uid in claimed if uid in uids}
+            self._known[pid] = found or {None}
             for uid in self._known[pid]:
                 self._by_uid.setdefault(uid, set()).add(pid)
 

@@ -88,6 +88,9 @@ class Charge:
             StoreError: it is not stored, and the task is what it was.
         """
         before, task = self.task, dataclasses.replace(task, revision=self._ground.next_revision())
+        if task.ending and not before.ending:
+            # Of an adopted task another keeper started the leader; but it is this one that is asked for the cleanup.
+            task = dataclasses.replace(task, keeper=self._ground.hello.keeper)
         if task.pid and not before.pid:
             failpoint.reach("server.started.before_store")
         if task.state.final:

@@ -213,7 +213,7 @@ class Task:
     """A task, as of one revision.
 
     Attributes:
-        keeper: the run of the keeper that was asked to start it.
+        keeper: the run of the keeper that was asked to start it, or then its cleanup.
         boot: the kernel's boot id at that time.
         start_time: the leader's, in clock ticks since boot: with pid and boot its identity.
         running_since: when the leader was started.

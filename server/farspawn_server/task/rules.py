@@ -12,7 +12,9 @@ from farspawn_server.task.spec import Readiness, RestartPolicy, Spec, StopPlan, 
 
 MAX_SPAN = timedelta(days=3650)
 MAX_COMMAND_BYTES = 1 << 20
-"""Of argv and env together, each string with its NUL. Linux itself takes a quarter of the stack limit, mostly 2 MiB."""
+"""Of argv and env together, counted as execve(2) counts: each string with its NUL, and 8 bytes for the pointer to it.
+Linux itself takes a quarter of the stack limit, mostly 2 MiB."""
+_BYTES_PER_STRING = 9
 # MAX_ARG_STRLEN of the kernel: execve(2) refuses one longer string with E2BIG whatever else there is.
 MAX_STRING_BYTES = 128 * 1024 - 1
 MAX_LABELS = 64
@@ -79,15 +81,24 @@ def _bad_task_id(task_id: str, field: str) -> Iterator[Violation]:
 
 
 def _bad_command(spec: Spec) -> Iterator[Violation]:
+    cleanup = () if spec.cleanup is None else spec.cleanup.argv
+    count = len(spec.argv) + len(cleanup) + len(spec.env)
+    least = count * _BYTES_PER_STRING
+    if least > MAX_COMMAND_BYTES:
+        # Said before each string is looked at: a million empty ones would keep everybody waiting.
+        yield _too_long(least)
+        return
     yield from _bad_argv(spec.argv, "spec.argv")
-    total = sum(len(os.fsencode(argument)) + 1 for argument in spec.argv)
-    if spec.cleanup is not None:
-        total += sum(len(os.fsencode(argument)) + 1 for argument in spec.cleanup.argv)
+    total = least + sum(len(os.fsencode(argument)) for argument in (*spec.argv, *cleanup))
     for name, value in spec.env.items():
-        total += len(os.fsencode(name)) + len(os.fsencode(value)) + 2
+        total += len(os.fsencode(name)) + len(os.fsencode(value)) + 1
         yield from _bad_string(f"{name}={value}", f"spec.env[{name[:64]!r}]")
     if total > MAX_COMMAND_BYTES:
-        yield Violation("spec.argv", f"with env {total} bytes, at most {MAX_COMMAND_BYTES}: pass a file instead")
+        yield _too_long(total)
+
+
+def _too_long(total: int) -> Violation:
+    return Violation("spec.argv", f"with env {total} bytes, at most {MAX_COMMAND_BYTES}: pass a file instead")
 
 
 def _bad_argv(argv: tuple[str, ...], field: str) -> Iterator[Violation]:

@@ -179,9 +179,9 @@ class Cell:
                 assert run in started, f"{actor.task_id} exited and never ran"
             elif state == task_pb2.TASK_STATE_LOST:
                 self._check_lost(actor, status.uid, number, outcome)
-            if actor.cleanup and (run in cleaned or not self.agent.keeper_was_killed):
+            if actor.cleanup and (run in cleaned or not self.agent.keeper_was_struck):
                 assert run in cleaned, f"no cleanup after {actor.task_id}"
-                if kernel_tells_strangers_exits() or not self.agent.keeper_was_killed:
+                if kernel_tells_strangers_exits() or not self.agent.keeper_was_struck:
                     assert outcome.cleanup.WhichOneof("ending") == "exit_code", outcome
                     assert outcome.cleanup.exit_code == 6
 

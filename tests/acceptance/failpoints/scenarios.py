@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -152,6 +153,16 @@ class CleanUp(Scenario):
         cell.scene.let_one_pass(self.tidy.task_id)
 
 
+class CleanUpAfterAdoption(CleanUp):
+    """The same, of a task whose own keeper died before: to the one that holds it now, its cleanup is nothing special."""
+
+    def prepare(self, cell: Cell) -> None:
+        super().prepare(cell)
+        killed_at = time.time_ns()
+        cell.agent.kill_keeper_only()
+        cell.agent.until_back(killed_at)
+
+
 class Restart(Scenario):
     """A task that fails, and is started again."""
 
@@ -269,6 +280,7 @@ MORE: Mapping[str, tuple[type[Scenario], ...]] = {
     "keeper.spawn.": (CleanUp, Restart),
     "server.started.": (Restart,),
     "keeper.exit.": (ExitBeforeItsChild, CleanUp, Restart),
+    "server.cleanup.": (CleanUpAfterAdoption,),
     "server.exit.": (ExitBeforeItsChild,),
 }
 """Other ways through the same places: slow, by their number."""

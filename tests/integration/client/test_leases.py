@@ -61,7 +61,7 @@ def test_a_task_that_does_not_exist_is_told_on_entering(site: farspawn.Client) -
 def test_closing_the_client_ends_the_keeping_and_is_told(own_agent: Agent, own_site: farspawn.Client) -> None:
     process = own_site.launch(["sleep", "60"], lease=Lease(timedelta(hours=1)))
 
-    with pytest.raises(ClientClosedError), own_site.keep_leases([process.task_id]) as keeper:
+    with pytest.raises(ClientClosedError), own_site.keep_leases([process.task_id]) as keeper:  # noqa: PT012  # its end raises
         own_site.close()
         until(lambda: keeper.error)
 

@@ -170,7 +170,7 @@ def test_the_oldest_ended_tasks_are_forgotten_beyond_the_limit(directory: Path) 
 
         until(lambda: len(remembered()) == 3)
         assert remembered() == ids[3:]
-        assert len(list((agent.state / "logs").iterdir())) == 6
+        until(lambda: len(list((agent.state / "logs").iterdir())) == 6)
 
 
 def test_a_refused_launch_at_the_limit_is_possible_again_when_a_task_has_ended(directory: Path) -> None:

@@ -93,16 +93,19 @@ def test_wait_and_poll_in_several_threads_never_give_a_wrong_code() -> None:
     with ThreadPoolExecutor(4) as pool:
         for _ in range(300):
             process = spawn_process(["true"], PLAIN)
-            asked = [pool.submit(process.wait), pool.submit(_poll_until_ended, process)] * 2
-            codes += [answer.result(PATIENCE) for answer in asked]
+            asked = [pool.submit(ask, process) for ask in (_wait, _poll_until_ended, _wait, _poll_until_ended)]
+            codes += [answer.result() for answer in asked]
 
     assert codes == [0] * 1200
 
 
-def _poll_until_ended(process: ProcessAdapter) -> int:
-    while (code := process.poll()) is None:
-        pass
-    return code
+def _wait(process: ProcessAdapter) -> int | None:
+    return process.wait()
+
+
+def _poll_until_ended(process: ProcessAdapter) -> int | None:
+    until(lambda: process.poll() is not None, every=0.0005)
+    return process.poll()
 
 
 def test_terminate_from_many_threads_at_once_is_safe(family: Family) -> None:

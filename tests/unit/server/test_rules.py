@@ -35,11 +35,16 @@ def test_an_id_that_is_taken_is_safe_in_a_file_name_a_log_line_and_a_url(task_id
 
 def test_the_longest_command_is_taken_and_one_byte_more_is_refused() -> None:
     longest = "x" * rules.MAX_STRING_BYTES
-    room = rules.MAX_COMMAND_BYTES - len("true") - 1
-    full, rest = divmod(room, len(longest) + 1)
+    room = rules.MAX_COMMAND_BYTES - len("true") - 9
+    full, rest = divmod(room, len(longest) + 9)
 
-    assert fields(argv=("true", *[longest] * full, "x" * (rest - 1))) == []
-    assert fields(argv=("true", *[longest] * full, "x" * rest)) == ["spec.argv"]
+    assert fields(argv=("true", *[longest] * full, "x" * (rest - 9))) == []
+    assert fields(argv=("true", *[longest] * full, "x" * (rest - 8))) == ["spec.argv"]
+
+
+def test_a_million_empty_strings_are_refused_for_their_number_alone() -> None:
+    # Each holds a NUL: looking at one of them would add a field of its own.
+    assert fields(argv=("true", *["\0"] * 1_000_000)) == ["spec.argv"]
 
 
 def test_the_environment_counts_too() -> None:

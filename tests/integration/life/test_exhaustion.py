@@ -1,0 +1,266 @@
+"""When the machine has no more descriptors, processes or memory, launches fail and say of what, and it passes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from support.agent import AT_ONCE, FINAL, Agent, short_directory, until_ended
+from support.confined import AS_NOBODY, ConfinedAgent, why_not
+from support.processes import state
+from support.refused import read
+from support.specs import start, until_state
+from support.tasks import launch, new_id, output, status_of, stop
+from support.waiting import until
+
+from farspawn.v1 import task_pb2
+from farspawn_core import proc
+
+NOFILE, NPROC, AS = resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC, resource.RLIMIT_AS
+FAILED, RUNNING = task_pb2.TASK_STATE_FAILED, task_pb2.TASK_STATE_RUNNING
+
+
+@contextmanager
+def limited(pid: int, what: int, most: int) -> Iterator[None]:
+    """Lower a soft limit of a running process for a while."""
+    before = resource.prlimit(pid, what)
+    resource.prlimit(pid, what, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, what, before)
+
+
+def launch_many(agent: Agent, spec: task_pb2.TaskSpec, count: int) -> list[task_pb2.TaskStatus]:
+    """Launch so many at once, and return how those that were taken are when they have started, or not."""
+    ids = [new_id() for _ in range(count)]
+
+    def launch_one(task_id: str) -> str:
+        try:
+            return start(agent.stub, spec, task_id).task_id
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+            return ""
+
+    with ThreadPoolExecutor(20) as pool:
+        taken = [task_id for task_id in pool.map(launch_one, ids) if task_id]
+    return [until_decided(agent, task_id) for task_id in taken]
+
+
+def until_decided(agent: Agent, task_id: str) -> task_pb2.TaskStatus:
+    until(lambda: status_of(agent.stub, task_id).state != task_pb2.TASK_STATE_STARTING)
+    return status_of(agent.stub, task_id)
+
+
+def stop_all(agent: Agent, tasks: list[task_pb2.TaskStatus]) -> None:
+    for task in tasks:
+        if task.state not in FINAL:
+            stop(agent.stub, task.task_id, AT_ONCE)
+    for task in tasks:
+        until_ended(agent.stub, task.task_id)
+
+
+def is_well(agent: Agent) -> bool:
+    """Whether a launch does what it did before."""
+    task = launch(agent.stub, ["echo", "well"]).status
+    return output(agent.stub, task.task_id) == b"well\n"
+
+
+READS_FOR_EVER = task_pb2.TaskSpec(argv=["sleep", "1000"], open_input=True)
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_a_keeper_without_descriptors_says_so_task_by_task(own_agent: Agent) -> None:
+    keeper = own_agent.keeper_pid
+    before = descriptors(keeper)
+
+    with limited(keeper, NOFILE, 64):
+        tasks = launch_many(own_agent, READS_FOR_EVER, 100)
+        failures = [task.outcome.launch_failure for task in tasks if task.state == FAILED]
+        stop_all(own_agent, tasks)
+        assert is_well(own_agent)
+
+    assert own_agent.keeper_pid == keeper
+    assert len(failures) >= 100 - 64
+    assert {each.error_name for each in failures} == {"EMFILE"}
+    assert {each.phase for each in failures} <= {
+        task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
+        task_pb2.LAUNCH_PHASE_OUTPUT,
+        task_pb2.LAUNCH_PHASE_SPAWN,
+    }
+    until(lambda: descriptors(keeper) == before)
+
+
+def test_what_cannot_be_looked_at_for_want_of_descriptors_is_looked_at_again(own_agent: Agent) -> None:
+    keeper = own_agent.keeper_pid
+    tasks = launch_many(own_agent, READS_FOR_EVER, 20)
+
+    with limited(keeper, NOFILE, 3):
+        for task in tasks:
+            os.kill(task.pid, signal.SIGTERM)
+        until(lambda: all(is_dead(task.pid) for task in tasks))
+        until(lambda: "starved" in own_agent.log)
+        held = [status_of(own_agent.stub, task.task_id).state for task in tasks]
+    ended = [until_ended(own_agent.stub, task.task_id) for task in tasks]
+
+    assert not set(held) & set(FINAL)
+    assert {each.outcome.signal for each in ended} == {signal.SIGTERM}
+    assert {each.outcome.cause for each in ended} == {task_pb2.CAUSE_COMPLETED}
+
+
+def is_dead(pid: int) -> bool:
+    process = proc.read(pid)
+    return process is None or not process.alive
+
+
+def test_a_keeper_without_descriptors_starts_a_server_as_soon_as_it_can(own_agent: Agent) -> None:
+    keeper, server = own_agent.keeper_pid, own_agent.server_pid
+    task = launch(own_agent.stub, ["sleep", "1000"]).status
+
+    with limited(keeper, NOFILE, 3):
+        os.kill(server, signal.SIGKILL)
+        until(lambda: "server not started" in own_agent.log or state(keeper) is None)
+    own_agent.until_serving()
+
+    assert own_agent.keeper_pid == keeper
+    assert status_of(own_agent.stub, task.task_id).pid == task.pid
+
+
+@pytest.mark.slow
+def test_a_whole_agent_with_few_descriptors_refuses_or_fails_and_is_well_again() -> None:
+    prefix = ("prlimit", "--nofile=64:64")
+    if reason := why_not(prefix):
+        pytest.skip(reason)
+    with short_directory() as directory, ConfinedAgent(directory, prefix) as agent:
+        keeper = agent.keeper_pid
+        tasks = launch_many(agent, READS_FOR_EVER, 100)
+        running = [task for task in tasks if task.state == RUNNING]
+        failed = [task for task in tasks if task.state == FAILED]
+        stop_all(agent, tasks)
+
+        assert is_well(agent)
+        assert agent.keeper_pid == keeper
+        assert running
+        assert {each.outcome.launch_failure.error_name for each in failed} == {"EMFILE"}
+        agent.check_log()
+
+
+@pytest.fixture
+def nobodys_agent() -> Iterator[Agent]:
+    """An agent that runs as a user whom limits on processes bind."""
+    if reason := why_not(AS_NOBODY):
+        pytest.skip(f"needs root, to become nobody: {reason}")
+    with short_directory() as directory:
+        os.chown(directory, 65534, 65534)
+        with ConfinedAgent(directory, AS_NOBODY) as agent:
+            yield agent
+            agent.check_log()
+
+
+def threads_of_nobody() -> int:
+    found = 0
+    for pid in proc.everything():
+        try:
+            if os.stat(f"/proc/{pid}").st_uid == 65534:
+                found += len(os.listdir(f"/proc/{pid}/task"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("room", [0, 10])
+def test_a_user_without_processes_gets_eagain_task_by_task(nobodys_agent: Agent, room: int) -> None:
+    agent = nobodys_agent
+    keeper = agent.keeper_pid
+    sleeps = task_pb2.TaskSpec(argv=["sleep", "1000"])
+    assert is_well(agent)
+
+    with limited(keeper, NPROC, threads_of_nobody() + room):
+        tasks = launch_many(agent, sleeps, 30)
+        running = [task for task in tasks if task.state == RUNNING]
+        failures = [task.outcome.launch_failure for task in tasks if task.state == FAILED]
+        stop_all(agent, tasks)
+    well = is_well(agent)
+
+    assert well
+    assert agent.keeper_pid == keeper
+    assert len(running) + len(failures) == 30
+    assert len(failures) >= 30 - room - 2
+    assert {(each.error_number, each.phase) for each in failures} == {(errno.EAGAIN, task_pb2.LAUNCH_PHASE_SPAWN)}
+
+
+def test_a_server_without_threads_goes_on_and_is_well_again(nobodys_agent: Agent) -> None:
+    agent = nobodys_agent
+    ready = agent.directory / "ready"
+    spec = task_pb2.TaskSpec(argv=["sleep", "1000"], readiness=task_pb2.Readiness(file=str(ready)))
+    first = start(agent.stub, spec)
+
+    with limited(agent.server_pid, NPROC, 1):
+        second = start(agent.stub, spec)
+        until_state(agent.stub, second.task_id, RUNNING)
+        stop(agent.stub, first.task_id, AT_ONCE)
+        assert until_ended(agent.stub, first.task_id).outcome.signal == signal.SIGKILL
+    ready.touch()
+
+    until(lambda: status_of(agent.stub, second.task_id).ready)
+
+
+def test_a_keeper_without_memory_fails_launches_and_keeps_its_tasks(own_agent: Agent) -> None:
+    keeper = own_agent.keeper_pid
+    task = launch(own_agent.stub, ["sleep", "1000"]).status
+    large = task_pb2.TaskSpec(argv=["sleep", "1000"], env={f"V{number}": "x" * 100_000 for number in range(9)})
+
+    with limited(keeper, AS, address_space(keeper) + (2 << 20)):
+        tasks = launch_many(own_agent, large, 30)
+        failures = [each.outcome.launch_failure for each in tasks if each.state == FAILED]
+        stop_all(own_agent, tasks)
+    well = is_well(own_agent)
+
+    assert well
+    assert own_agent.keeper_pid == keeper
+    assert status_of(own_agent.stub, task.task_id).pid == task.pid
+    assert {each.error_name for each in failures} <= {"ENOMEM", "EAGAIN"}
+
+
+def address_space(pid: int) -> int:
+    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+def test_a_site_at_its_limit_takes_a_task_again_when_one_has_ended() -> None:
+    with short_directory() as directory:
+        (directory / "site.toml").write_text("[limits]\nmax_live_tasks = 5\n", encoding="utf-8")
+        with Agent(directory, "--config", str(directory / "site.toml")) as agent:
+            refusals: list[grpc.RpcError] = []
+            lock = threading.Lock()
+
+            def launch_one(_: int) -> str:
+                try:
+                    return launch(agent.stub, ["sleep", "1000"]).status.task_id
+                except grpc.RpcError as error:
+                    with lock:
+                        refusals.append(error)
+                    return ""
+
+            with ThreadPoolExecutor(10) as pool:
+                taken = [task_id for task_id in pool.map(launch_one, range(10)) if task_id]
+            stop(agent.stub, taken[0], AT_ONCE)
+            until_ended(agent.stub, taken[0])
+
+            assert len(taken) == 5
+            no = read(refusals[0])
+            assert (no.code, no.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
+            assert no.retry_after is not None
+            assert is_well(agent)
