@@ -22,7 +22,7 @@ from farspawn_core import proc
 _ON_DISK = "/var/tmp"
 
 _START_SECONDS = 30.0
-_STOP_SECONDS = 60.0
+_STOP_SECONDS = 120.0
 _OWN_WILL_SECONDS = 1.0
 
 
@@ -52,15 +52,15 @@ def running_agent(state: Path) -> Iterator[Agent]:
     """Yield an agent that serves; afterwards kill its tasks and wait until it is gone."""
     state.mkdir(mode=0o700)
     command = [sys.executable, "-m", "farspawn_server", "--state", str(state)]
-    with (state / "agent.log").open("wb") as log, subprocess.Popen(command, stderr=log) as keeper:
-        try:
-            address = f"unix:{state}/farspawnd.sock"
-            _wait_until_serving(address)
-            # The tasks are the children of other threads; the server was started by the first one.
-            (server,) = proc.children_of_thread(keeper.pid, keeper.pid)
-            yield Agent(state, keeper.pid, server)
-        finally:
-            _end(keeper)
+    with (state / "agent.log").open("wb") as log:
+        keeper = subprocess.Popen(command, stderr=log)
+    try:
+        _wait_until_serving(f"unix:{state}/farspawnd.sock")
+        # The tasks are the children of other threads; the server was started by the first one.
+        (server,) = proc.children_of_thread(keeper.pid, keeper.pid)
+        yield Agent(state, keeper.pid, server)
+    finally:
+        _end(keeper)
 
 
 def _wait_until_serving(address: str) -> None:
@@ -82,4 +82,4 @@ def _end(keeper: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             keeper.wait(patience)
             return
-    raise TimeoutError(f"agent {keeper.pid} does not end")
+    raise TimeoutError(f"the agent with pid {keeper.pid} does not end: it and its tasks are still there")

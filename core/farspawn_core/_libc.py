@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 SETSIGDEF = 0x04
 SETSIGMASK = 0x08
 SETSID = 0x80  # the same number in glibc and musl
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG = 1
 
 # glibc 2.36 needs 336 bytes for attributes, 80 for file actions and 128 for a signal set; no libc comes near these.
 _ATTRIBUTES_BYTES = 1024
@@ -94,4 +96,10 @@ def posix_spawn(
 def become_subreaper() -> None:
     """Make this process the parent of every orphaned descendant (prctl(2), PR_SET_CHILD_SUBREAPER)."""
     if _libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)):
+        _check(ctypes.get_errno())
+
+
+def end_with_parent() -> None:
+    """Have this process killed when its parent's thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
+    if _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3):
         _check(ctypes.get_errno())

@@ -26,13 +26,18 @@ class Cgroup:
         """
         path.mkdir(parents=True, exist_ok=True)
         self._path = path
+        self._procs = f"{path}/cgroup.procs"  # opened at every start and exit: no path is built then
 
     def add(self, pid: int) -> None:
         """Put a process in; what it starts from now on is born there."""
         if pid <= 0:
             raise ValueError(f"pid {pid}: to the kernel that is whoever writes it, and it would move us")
         with contextlib.suppress(OSError):  # it has ended, or become somebody whom we may not move
-            (self._path / "cgroup.procs").write_text(str(pid), encoding="ascii")
+            descriptor = os.open(self._procs, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, str(pid).encode())
+            finally:
+                os.close(descriptor)
 
     def pids(self) -> list[int]:
         """Return who lives in it, in groups below it too."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource  # noqa: F401  # wait4 imports it when it has reaped already: without a descriptor left, an exit is lost
 from dataclasses import dataclass
 
 from farspawn_core.errors import ExitUnknownError

@@ -48,6 +48,6 @@ def _problem(path: str) -> int | None:
         found = os.stat(path)
     except OSError as error:
         return error.errno
-    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK):
+    if not stat.S_ISREG(found.st_mode) or not os.access(path, os.X_OK, effective_ids=True):
         return errno.EACCES
     return None

@@ -73,8 +73,8 @@ STAYS_BESIDE_ITS_DAEMON = DOUBLE_FORKS + "stay()"
 FORK_BOMB = """
 counter = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND)
 while os.fstat(counter).st_size < 200:
-    os.fork()
-    os.write(counter, b".")
+    if child():
+        os.write(counter, b".")
 report()
 stay()
 """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import time
 
 from farspawn_core._libc import become_subreaper
 from farspawn_server.keeper import handover
@@ -18,6 +19,9 @@ from farspawn_server.keeper.loop import Keeper
 
 # What the last image left for this one: the descriptors of the lock and of the table.
 _HANDED = "FARSPAWN_HANDED"
+
+# `farspawnd reload` takes the lock for a moment to see whether anybody has it.
+_PROBED_SECONDS = 0.2
 
 
 def main() -> int:
@@ -50,9 +54,11 @@ def main() -> int:
 def _lock(state: str) -> int:
     """Take the state directory for this agent, or say whose it is and end."""
     lock = os.open(os.path.join(state, "keeper.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    give_up_at = time.monotonic() + _PROBED_SECONDS
+    while not _is_taken(lock):
+        if time.monotonic() < give_up_at:
+            time.sleep(0.01)
+            continue
         holder = os.read(lock, 32).decode(errors="replace").split()[:1]
         sys.exit(
             f"farspawnd: {state} belongs to the agent with pid {' '.join(holder)}: stop that one, or choose another "
@@ -60,6 +66,15 @@ def _lock(state: str) -> int:
         )
     os.ftruncate(lock, 0)  # until it is signed it names nobody: a dead agent's pid may be a stranger's by now
     return lock
+
+
+def _is_taken(lock: int) -> bool:
+    """Take the lock, unless somebody has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sign(lock: int, images: int) -> None:

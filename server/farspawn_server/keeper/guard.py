@@ -41,8 +41,13 @@ class Guard:
 
     def start(self) -> socket.socket | None:
         """Start a server and return our end of the socket to it; None if that failed and will be tried again."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._started_at, self._start_at = time.monotonic(), None
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # no descriptors: tasks may hold them, and will end
+            note("server not started", error=str(error))
+            self._again()
+            return None
         with theirs:
             # Fork handlers of gRPC stop its threads for up to a minute; nothing here forks, so nothing needs them.
             env = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}

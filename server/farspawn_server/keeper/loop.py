@@ -57,6 +57,7 @@ class Keeper:
         self._id = handed.keeper if handed else uuid.uuid4().hex
         self._started_at = handed.started_at if handed else time.time_ns()
         self._images = handed.images if handed else 0
+        self._boot = proc.boot_id()  # now: later there may be no descriptor left for it
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
@@ -79,6 +80,7 @@ class Keeper:
             self._processes.take_over(handed.tasks)
             if handed.server:
                 self._guard.outlast(handed.server)
+            self._wake()  # of what ended a moment ago, only the last image was told
             failpoint.reach("keeper.reload.taken")
 
     def run(self) -> int | Handover:
@@ -110,9 +112,20 @@ class Keeper:
         except OSError as error:
             if error.errno not in _STARVATION:
                 raise
-            if not self._starved:
-                note("starved, trying again", error=str(error))
-            self._starved = True
+            self._starve(error)
+        except MemoryError as error:
+            self._starve(error)
+            self._start_over()
+
+    def _starve(self, error: Exception) -> None:
+        if not self._starved:
+            note("starved, trying again", error=str(error) or type(error).__name__)
+        self._starved = True
+
+    def _start_over(self) -> None:
+        """Let the server go: what could not be told or heard for want of memory, the next one hears and says."""
+        if self._server is not None:
+            self._disconnect()
 
     def _may_end(self) -> bool:
         """Whether no server is needed any more and nothing of any task lives."""
@@ -187,7 +200,7 @@ class Keeper:
         self._selector.register(self._server, selectors.EVENT_READ)
         holdings = self._processes.holdings()
         draining, tiers = self._shutdowns_heeded > 0, self._processes.tiers
-        self._send(Hello(self._id, proc.boot_id(), self._started_at, draining, tiers, holdings))
+        self._send(Hello(self._id, self._boot, self._started_at, draining, tiers, holdings))
 
     def _disconnect(self) -> None:
         assert self._server is not None
@@ -213,7 +226,8 @@ class Keeper:
             sent = len(self._outgoing)  # it is dead: its end of the socket will say so when read
         del self._outgoing[:sent]
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
-        self._selector.modify(self._server, interest)
+        if interest != self._selector.get_key(self._server).events:
+            self._selector.modify(self._server, interest)
 
     def _exchange(self, events: int) -> None:
         assert self._server is not None
@@ -229,7 +243,11 @@ class Keeper:
             if not data:
                 self._disconnect()
                 return
-            self._inbox.extend(self._decoder.feed(data))
+            try:
+                self._inbox.extend(self._decoder.feed(data))
+            except MemoryError as error:
+                self._starve(error)
+                self._start_over()
 
     def _obey(self, message: Message) -> None:
         match message:

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from farspawn_core import cgroup, exits, failpoint, proc
 from farspawn_core.cgroup import Cgroup
@@ -182,19 +182,23 @@ class Processes:
 
     def kill(self, uid: str) -> None:
         """Begin to kill a task: again and again, until nothing of it is left."""
-        entry = self._entries.get(uid)
-        if entry is None or entry.over or uid in self._killing:
-            return
-        self._killing[uid] = entry
-        self._strike_after = _FIRST_STRIKE_AFTER
-        self._strike()
+        if uid in self._entries:
+            self._kill([self._entries[uid]])
 
     def kill_all(self) -> None:
         """Begin to kill every task."""
-        for uid, entry in list(self._entries.items()):
+        for entry in self._entries.values():
             if entry.ended is None:
                 entry.shut_down = True
-            self.kill(uid)
+        self._kill(list(self._entries.values()))
+
+    def _kill(self, entries: Iterable[Entry]) -> None:
+        """Begin to kill these together; those that are being killed already have their next strike to come."""
+        new = {entry.uid: entry for entry in entries if not entry.over and entry.uid not in self._killing}
+        if new:
+            self._killing |= new
+            self._strike_after = _FIRST_STRIKE_AFTER
+            self._strike(new)
 
     def forget(self, uid: str) -> None:
         """Drop what is stored; a leader that still lives is dropped at its end."""
@@ -250,7 +254,7 @@ class Processes:
         if self._left_behind and (stray_ended or any(entry.stranger for entry in self._left_behind.values())):
             self._note_emptied()
         if self._killing and time.monotonic() >= self._strike_again_at:
-            self._strike()
+            self._strike(self._killing)
 
     def _note_starts(self) -> None:
         self._starts.extend(self._spawner.finished())
@@ -269,7 +273,7 @@ class Processes:
             self._tell(entry)
             failpoint.reach("keeper.spawn.told")
             if start.uid in self._killing:
-                self._strike()
+                self._strike({start.uid: entry})
 
     def _plant_tree(self, entry: Entry, pid: int) -> None:
         """Begin to follow what an entry's leader starts."""
@@ -291,8 +295,9 @@ class Processes:
         self._leaders[pid] = entry
         if entry.cgroup is not None:
             entry.cgroup.add(pid)
-            for process in entry.tree.members():  # what it has started already
-                entry.cgroup.add(process.pid)
+            if proc.children(pid):  # it has begun to start others already
+                for process in entry.tree.members():
+                    entry.cgroup.add(process.pid)
 
     def _make_cgroup(self, uid: str) -> Cgroup | None:
         if self._cgroups is None:
@@ -338,11 +343,11 @@ class Processes:
             if entry.left == 0:
                 self._tell(entry)
 
-    def _strike(self) -> None:
+    def _strike(self, targets: Mapping[str, Entry]) -> None:
         self._strike_again_at = time.monotonic() + self._strike_after
         self._strike_after = min(2 * self._strike_after, _LAST_STRIKE_AFTER)
         self._refresh_orphans()
-        for uid, entry in list(self._killing.items()):
+        for uid, entry in list(targets.items()):
             if entry.tree is not None:
                 strike(entry.tree)
             else:

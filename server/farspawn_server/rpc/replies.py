@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -61,6 +62,7 @@ def task(value: Task) -> task_pb2.Task:
     return task_pb2.Task(status=status(value), spec=_spec(value.spec), owner=value.owner, spec_digest=value.digest)
 
 
+@functools.lru_cache(maxsize=4096)  # a status is read far more often than it changes
 def status(value: Task) -> task_pb2.TaskStatus:
     """Write what changes about a task."""
     return task_pb2.TaskStatus(

@@ -23,7 +23,7 @@ _MIGRATIONS = (
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE site (
         only INTEGER PRIMARY KEY CHECK (only = 1),
-        revision INTEGER NOT NULL  -- the greatest ever given, also when that task was deleted
+        revision INTEGER NOT NULL  -- the greatest that a deletion was given; else the tasks' own tell
     ) STRICT;
     INSERT INTO site VALUES (1, 0);
     """,

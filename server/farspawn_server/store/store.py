@@ -45,9 +45,10 @@ class Store:
 
     def load(self) -> tuple[int, list[Task]]:
         """Return the greatest revision ever given, and every task, oldest first. To be called before any change."""
-        (revision,) = self._database.execute("SELECT revision FROM site").fetchone()
+        (deleted,) = self._database.execute("SELECT revision FROM site").fetchone()
         rows = self._database.execute("SELECT spec, record FROM task ORDER BY uid")
-        return revision, [codec.decode(spec, record) for spec, record in rows]
+        tasks = [codec.decode(spec, record) for spec, record in rows]
+        return max([deleted, *(task.revision for task in tasks)]), tasks
 
     async def put(self, task: Task) -> None:
         """Store a task, new or changed.
@@ -66,7 +67,6 @@ class Store:
                     "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?)",
                     (task.uid, task.owner, task.task_id, task.revision, codec.encode_spec(task.spec), record),
                 )
-            database.execute("UPDATE site SET revision = max(revision, ?)", (task.revision,))
 
         await self._submit(apply)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pwd
 
@@ -34,6 +35,7 @@ def _spawn(
     )
 
 
+@functools.cache
 def _default() -> dict[str, str]:
     """Return the environment of a task that asks for nothing. Nothing of the agent's own is in it."""
     found = {"PATH": _PATH, "LANG": "C.UTF-8"}

@@ -17,6 +17,8 @@ from farspawn_server.task.spec import Readiness
 INTERVAL_SECONDS = 0.2
 _CONNECT_SECONDS = 1.0
 _LINE_BYTES = 64 * 1024
+# A task that writes faster than we read would have one look go on for ever, at the cost of all others.
+_CHUNKS_IN_ONE_LOOK = 32
 
 
 async def until_ready(check: Readiness, logs: Sequence[Path]) -> None:
@@ -26,9 +28,10 @@ async def until_ready(check: Readiness, logs: Sequence[Path]) -> None:
     while True:
         answer: asyncio.Future[bool] = loop.create_future()
         # A thread of its own each time: a file on a dead mount hangs whoever looks.
-        threading.Thread(target=_answer, args=(look, loop, answer), daemon=True, name="readiness").start()
-        if await answer:
-            return
+        with contextlib.suppress(RuntimeError):  # there is no room for another thread: look again later
+            threading.Thread(target=_answer, args=(look, loop, answer), daemon=True, name="readiness").start()
+            if await answer:
+                return
         await asyncio.sleep(INTERVAL_SECONDS)
 
 
@@ -72,8 +75,10 @@ class LineScanner:
         self._line = b""
 
     def found(self) -> bool:
-        """Read on; return whether a line that matches has come to its end."""
-        while data := read_chunk(self._path, self._offset).data:
+        """Read on, a bounded way; return whether a line that matches has come to its end."""
+        for _ in range(_CHUNKS_IN_ONE_LOOK):
+            if not (data := read_chunk(self._path, self._offset).data):
+                break
             self._offset += len(data)
             *lines, rest = (self._line + data).split(b"\n")
             self._line = rest[:_LINE_BYTES]

@@ -250,6 +250,10 @@ class Task:
     restart_at: Monotonic | None = None
     ready: bool = False
 
+    def __hash__(self) -> int:
+        """By what names this value of this task; its specification holds mappings, which have none."""
+        return hash((self.uid, self.revision))
+
     @property
     def plan(self) -> StopPlan:
         """How this task is stopped when nobody says otherwise. No gaps."""

@@ -154,7 +154,7 @@ class CleanUp(Scenario):
 
 
 class CleanUpAfterAdoption(CleanUp):
-    """The same, of a task whose own keeper died before: to the one that holds it now, its cleanup is nothing special."""
+    """The same, of a task whose own keeper died before: to the one that adopted it, its cleanup is nothing special."""
 
     def prepare(self, cell: Cell) -> None:
         super().prepare(cell)
