@@ -71,6 +71,14 @@ class Cgroup:
                     yield Path(directory) / name
 
 
+def make(home: Path, name: str) -> Cgroup | None:
+    """Make the group of a name below `home`, or take over the one that is there; None: the kernel allows no more."""
+    try:
+        return Cgroup(home / name.replace("/", "."))
+    except OSError:
+        return None
+
+
 def home() -> Path | None:
     """Return the directory below which this process may make groups, None if there is none."""
     own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), None)

@@ -50,10 +50,10 @@ class Processes:
         """
         self.inputs = Inputs(taken)
         self._changed = changed
-        self._spawner = Spawner(wake)
+        self._cgroups = cgroup.home()
+        self._spawner = Spawner(wake, self._cgroups)
         self._starts: deque[Start] = deque()
         self._orphans = Orphans(COOKIE)
-        self._cgroups = cgroup.home()
         self._strangers = strangers.Strangers()
         self._entries: dict[str, Entry] = {}
         self._leaders: dict[int, Entry] = {}  # the unreaped ones
@@ -103,7 +103,7 @@ class Processes:
                     stranger=handed.stranger,
                 )
                 if holding.pid:
-                    self._plant_tree(entry, holding.pid)
+                    self._plant_tree(entry, holding.pid, self._cgroup_of(entry))
                 if entry.left:
                     self._left_behind[entry.uid] = entry
             self._entries[holding.uid].forgotten = handed.forgotten
@@ -148,7 +148,7 @@ class Processes:
             pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
             entry = self._entries[order.uid] = Entry(order.uid, stranger=True)
             entry.start_time, entry.started_at = start_time, order.started_at or time.time_ns()
-            self._plant_tree(entry, pid)
+            self._plant_tree(entry, pid, self._cgroup_of(entry))
             if leader is None or not self._strangers.watch(leader, order.uid):
                 self._ended(entry, None)
                 return
@@ -267,7 +267,7 @@ class Processes:
             entry.failure = start.failure
             if process is not None:
                 entry.start_time, entry.started_at = process.start_time, time.time_ns()
-                self._plant_tree(entry, start.pid)
+                self._plant_tree(entry, start.pid, start.cgroup)
                 if start.input is not None:
                     self.inputs.open(start.uid, start.input)
             self._tell(entry)
@@ -275,10 +275,10 @@ class Processes:
             if start.uid in self._killing:
                 self._strike({start.uid: entry})
 
-    def _plant_tree(self, entry: Entry, pid: int) -> None:
+    def _plant_tree(self, entry: Entry, pid: int, group: Cgroup | None) -> None:
         """Begin to follow what an entry's leader starts."""
         task = _task(entry.uid)
-        entry.cgroup = self._make_cgroup(entry.uid)
+        entry.cgroup = group
         entry.tree = Tree(
             pid,
             cookie=(COOKIE, task),
@@ -293,19 +293,13 @@ class Processes:
         if entry.stranger:
             return  # its cgroup has it already, from its own keeper; and its pid may be anybody's, or nobody's
         self._leaders[pid] = entry
-        if entry.cgroup is not None:
-            entry.cgroup.add(pid)
-            if proc.children(pid):  # it has begun to start others already
-                for process in entry.tree.members():
-                    entry.cgroup.add(process.pid)
+        if group is not None and proc.children(pid):  # it had begun to start others before it was put in
+            for process in entry.tree.members():
+                group.add(process.pid)
 
-    def _make_cgroup(self, uid: str) -> Cgroup | None:
-        if self._cgroups is None:
-            return None
-        try:
-            return Cgroup(self._cgroups / uid.replace("/", "."))
-        except OSError:
-            return None  # a limit on groups, say: the other tiers must do
+    def _cgroup_of(self, entry: Entry) -> Cgroup | None:
+        """Return the group that an earlier image or keeper made for a task."""
+        return None if self._cgroups is None else cgroup.make(self._cgroups, entry.uid)
 
     def _leader_ended(self, entry: Entry) -> None:
         assert entry.tree is not None

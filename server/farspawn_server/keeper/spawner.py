@@ -13,8 +13,10 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from farspawn_core import Phase, SpawnError, failpoint, proc, spawn
+from farspawn_core import Phase, SpawnError, cgroup, failpoint, proc, spawn
+from farspawn_core.cgroup import Cgroup
 from farspawn_server.keeper.messages import Failure, Spawn
 
 _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,19 +24,26 @@ _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLO
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What became of one order: a pid and, if there is one, the writing end of its input; or a failure."""
+    """What became of one order: a pid, and the writing end of its input and its cgroup if it has them; or a failure."""
 
     uid: str
     pid: int = 0
     input: int | None = None
+    cgroup: Cgroup | None = None
     failure: Failure | None = None
 
 
 class Spawner:
     """Starts processes; belongs to the keeper's loop, which calls it from one thread."""
 
-    def __init__(self, done: Callable[[], None]) -> None:
-        """`done` is called, from any thread, when `finished` has something."""
+    def __init__(self, done: Callable[[], None], cgroups: Path | None) -> None:
+        """Describe a spawner that has no threads yet.
+
+        Args:
+            done: is called, from any thread, when `finished` has something.
+            cgroups: the directory below which each process gets a cgroup; None: there are none.
+        """
+        self._cgroups = cgroups
         self._done = done
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self._orders: queue.SimpleQueue[Spawn] = queue.SimpleQueue()
@@ -104,8 +113,12 @@ class Spawner:
             failpoint.reach("keeper.spawn.before_exec")
             pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors)
             failpoint.reach("keeper.spawn.executed")
+            # Here and not in the loop: the kernel may let whoever moves a process wait for milliseconds.
+            group = None if self._cgroups is None else cgroup.make(self._cgroups, order.uid)
+            if group is not None:
+                group.add(pid)
             ours, writing = writing, None  # the keeper's from here on
-            return Start(order.uid, pid=pid, input=ours)
+            return Start(order.uid, pid=pid, input=ours, cgroup=group)
         except SpawnError as error:
             return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
         except OSError as error:
