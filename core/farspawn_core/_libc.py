@@ -99,7 +99,7 @@ def become_subreaper() -> None:
         _check(ctypes.get_errno())
 
 
-def end_with_parent() -> None:
-    """Have this process killed when its parent's thread that started it ends (prctl(2), PR_SET_PDEATHSIG)."""
-    if _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), *[ctypes.c_ulong(0)] * 3):
+def go_on_without_parent() -> None:
+    """Have this process continued, should it be stopped, when its parent's thread that started it ends (prctl(2))."""
+    if _libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGCONT), *[ctypes.c_ulong(0)] * 3):
         _check(ctypes.get_errno())

@@ -31,6 +31,8 @@ from farspawn_server.keeper.messages import (
     encode,
 )
 
+_FORGET_WITHIN_SECONDS = 0.05
+
 
 class KeeperLink(asyncio.Protocol):
     """Speaks to the keeper. Used from one event loop."""
@@ -53,7 +55,10 @@ class KeeperLink(asyncio.Protocol):
         self._asked: dict[int, asyncio.Future[Answer]] = {}
         self._writing: dict[int, asyncio.Future[InputTaken]] = {}
         self._hello: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.WriteTransport | None = None
+        self._unsent = bytearray()
+        self._sending: asyncio.TimerHandle | None = None
 
     async def open(self, descriptor: int) -> Hello:
         """Take the socket that the keeper left us and return what the keeper says first."""
@@ -75,8 +80,10 @@ class KeeperLink(asyncio.Protocol):
         self._send(Kill(uid))
 
     def forget(self, uid: str) -> None:
-        """Say that the end of a task is stored."""
-        self._send(Forget(uid))
+        """Say that the end of a task is stored. It goes with the next message: nobody is in a hurry to forget."""
+        self._unsent += encode(Forget(uid))
+        if self._sending is None:
+            self._sending = asyncio.get_running_loop().call_later(_FORGET_WITHIN_SECONDS, self._flush)
 
     def finish(self) -> None:
         """Say that the shutdown is done."""
@@ -103,6 +110,14 @@ class KeeperLink(asyncio.Protocol):
         finally:
             del self._writing[sequence]
 
+    async def obeyed(self) -> None:
+        """Wait until the keeper has done all that it was told so far, or is gone."""
+
+        async def ask() -> None:
+            await self.members("")  # it obeys in order, and answers this when the rest is done
+
+        await asyncio.wait({asyncio.create_task(ask()), self._gone}, return_when=asyncio.FIRST_COMPLETED)
+
     async def _ask(self, sequence: int, message: Message) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._asked[sequence] = answer
@@ -113,8 +128,16 @@ class KeeperLink(asyncio.Protocol):
             del self._asked[sequence]
 
     def _send(self, message: Message) -> None:
+        self._unsent += encode(message)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
         assert self._transport is not None
-        self._transport.write(encode(message))
+        self._transport.write(bytes(self._unsent))
+        self._unsent.clear()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ours."""
@@ -144,4 +167,5 @@ class KeeperLink(asyncio.Protocol):
         """The keeper is gone."""
         if not self._hello.done():
             self._hello.set_exception(ConnectionError("the keeper closed the socket before its first word"))
+        self._gone.set_result(None)
         self._lost()

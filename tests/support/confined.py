@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -12,15 +13,16 @@ import grpc
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 from support.agent import Agent, farspawnd, plain_environment
 
-_NOBODY = "65534"
+NOBODY = 64_000 + os.getpid() % 1_000
+"""A user without rights whom no other test run is, so that its processes can be counted."""
 # What it takes to execute a Python that lies in root's home, and no more: limits on processes count for it.
 _READS_ALL = "+dac_override,+dac_read_search"
 
 AS_NOBODY = (
-    "setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups",
+    "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
     f"--inh-caps={_READS_ALL}", f"--ambient-caps={_READS_ALL}", f"--bounding-set=-all,{_READS_ALL}",
 )  # fmt: skip
-"""Words that make a program run as the user nobody; they execute it in their own place. Root only."""
+"""Words that make a program run as NOBODY; they execute it in their own place. Root only."""
 
 WITHOUT_CGROUPS = ("unshare", "--mount", "sh", "-c", 'umount --all --types cgroup2 && exec "$@"', "sh")
 """Words that make a program run where no cgroup v2 is mounted; they execute it in their own place. Root only."""

@@ -26,7 +26,7 @@ class LogFiles:
 
     def path(self, uid: Uid, attempt: int, output: Output) -> Path:
         """Return where an output is; it need not be there."""
-        return self._directory / f"{uid}.{attempt}.{output.value}"
+        return Path(f"{self._directory}/{uid}.{attempt}.{output.value}")
 
     def remove(self, uid: Uid, attempts: int) -> None:
         """Remove all output of a task that has ended."""

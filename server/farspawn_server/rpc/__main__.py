@@ -14,7 +14,7 @@ from typing import NoReturn
 import msgspec
 
 from farspawn_core import failpoint
-from farspawn_core._libc import end_with_parent
+from farspawn_core._libc import go_on_without_parent
 from farspawn_server import journal
 from farspawn_server import settings as site_settings
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
@@ -71,8 +71,9 @@ def main() -> int:
     """Read the settings and serve."""
     journal.to_stderr()
     # A stopped server would outlive its keeper, hold the next one's address, and later go on with a store that is not
-    # its own any more.
-    end_with_parent()
+    # its own any more. Continued, it sees that the keeper is gone, and ends. Killed, it could not store the exits that
+    # the keeper has told it with its last words.
+    go_on_without_parent()
     keeper = os.getppid()
     failpoint.peer = lambda: keeper if os.getppid() == keeper else 0  # a dead one's children get another parent
     given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool])

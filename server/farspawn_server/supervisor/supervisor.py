@@ -115,6 +115,7 @@ class Supervisor:
         failpoint.reach("server.recovery.judged")
         await asyncio.gather(*lost)  # together, so that they share commits
         await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
+        await link.obeyed()  # until it is adopted, a task's exit can be lost: that is not to be called served
         self._hello, self._ground = hello, ground
         failpoint.reach("server.recovery.done")
         for holding in self._early:

@@ -200,12 +200,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an attempt has ended, while its cleanup command runs until `until`; `killed` if that was too long."""
+    """How an attempt has ended, and when; its cleanup command runs until `until`; `killed` if that was too long."""
 
     state: State
     outcome: Outcome
     until: Monotonic
     killed: bool = False
+    ended_at: Monotonic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +369,7 @@ class Task:
         assert self.ending is not None
         outcome = replace(self.ending.outcome, cleanup=replace(how, timed_out=self.ending.killed))
         cleaned = replace(self, ending=None)
-        return cleaned._conclude(self.ending.state, outcome, moment, dice)  # noqa: SLF001  # a copy of ourselves
+        return cleaned._conclude(self.ending.state, outcome, moment, dice, self.ending.ended_at)  # noqa: SLF001  # a copy of ourselves
 
     def next_attempt(self, keeper: str, boot: str) -> Task:
         """The wait before a restart is over."""
@@ -395,11 +396,17 @@ class Task:
         if self.spec.cleanup is None:
             return self._conclude(state, outcome, moment, dice)
         until = moment.monotonic + nanoseconds(self.spec.cleanup.timeout)
-        return replace(self, state=State.STOPPING, ending=Ending(state, outcome, until))
+        return replace(self, state=State.STOPPING, ending=Ending(state, outcome, until, ended_at=moment.monotonic))
 
-    def _conclude(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
-        """The attempt is over and done with: either the task is, or it waits for its next attempt."""
-        delay = self._restart_delay(outcome, moment, dice)
+    def _conclude(
+        self, state: State, outcome: Outcome, moment: Moment, dice: float, ended_at: Monotonic | None = None
+    ) -> Task:
+        """The attempt is over and done with: either the task is, or it waits for its next attempt.
+
+        `ended_at` is when the run itself was over; None: now.
+        """
+        healthy = self._was_healthy(moment.monotonic if ended_at is None else ended_at)
+        delay = self._restart_delay(outcome, dice, healthy=healthy)
         if delay is None:
             return self._final(state, outcome, moment)
         attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome)
@@ -408,25 +415,25 @@ class Task:
             state=State.PENDING,
             stop=None,  # that of the attempt: what its leader left behind is gone
             earlier=(*self.earlier, attempt)[-EARLIER_ATTEMPTS_KEPT:],
-            restarts_in_row=1 if self._was_healthy(moment) else self.restarts_in_row + 1,
+            restarts_in_row=1 if healthy else self.restarts_in_row + 1,
             restart_at=moment.monotonic + delay,
         )
 
-    def _restart_delay(self, outcome: Outcome, moment: Moment, dice: float) -> int | None:
+    def _restart_delay(self, outcome: Outcome, dice: float, *, healthy: bool) -> int | None:
         """Return after how many nanoseconds the next attempt is due, None: never."""
         policy = self.spec.restart
         stopped = self.stop is not None and self.stop.cause is not Cause.COMPLETED
         wanted = policy.mode is RestartMode.ALWAYS or (policy.mode is RestartMode.ON_FAILURE and not outcome.successful)
-        in_row = 0 if self._was_healthy(moment) else self.restarts_in_row
+        in_row = 0 if healthy else self.restarts_in_row
         if stopped or not wanted or 0 < policy.max_restarts <= in_row:
             return None
         # The shift is bounded: beyond 2**40 any backoff is at its maximum.
         full = min(nanoseconds(policy.initial_backoff) << min(in_row, 40), nanoseconds(policy.max_backoff))
         return int(full * (1 - dice / 2))
 
-    def _was_healthy(self, moment: Moment) -> bool:
+    def _was_healthy(self, ended_at: Monotonic) -> bool:
         since = self.running_since
-        return since is not None and moment.monotonic - since >= nanoseconds(self.spec.restart.healthy_after)
+        return since is not None and ended_at - since >= nanoseconds(self.spec.restart.healthy_after)
 
     def _final(self, state: State, outcome: Outcome, moment: Moment) -> Task:
         times = replace(self.times, ended=self.times.ended or moment.wall)

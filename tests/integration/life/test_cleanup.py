@@ -166,7 +166,7 @@ def test_it_runs_once_after_each_attempt(agent: Agent, tmp_path: Path) -> None:
     ended = until_ended(agent.stub, start(agent.stub, spec).task_id)
 
     assert marks(tmp_path) == ["1", "2", "3"]
-    outcomes = [each.outcome for each in (*ended.earlier_attempts, ended)]
+    outcomes = [*(each.outcome for each in ended.earlier_attempts), ended.outcome]
     assert [(each.exit_code, each.cleanup.exit_code) for each in outcomes] == [(1, 11), (2, 12), (3, 13)]
     assert [output_of_attempt(agent.stub, ended.task_id, number) for number in (1, 2, 3)] == [b"1\n", b"2\n", b"3\n"]
 

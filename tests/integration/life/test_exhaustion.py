@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 import grpc
 import pytest
 from support.agent import AT_ONCE, FINAL, Agent, short_directory, until_ended
-from support.confined import AS_NOBODY, ConfinedAgent, why_not
+from support.confined import AS_NOBODY, NOBODY, ConfinedAgent, why_not
 from support.refused import read
 from support.specs import start, until_state
 from support.tasks import launch, new_id, output, status_of, stop
@@ -178,7 +178,7 @@ def nobodys_agent() -> Iterator[Agent]:
     if reason := why_not(AS_NOBODY):
         pytest.skip(f"needs root, to become nobody: {reason}")
     with short_directory() as directory:
-        os.chown(directory, 65534, 65534)
+        os.chown(directory, NOBODY, NOBODY)
         with ConfinedAgent(directory, AS_NOBODY) as agent:
             yield agent
             agent.check_log()
@@ -188,7 +188,7 @@ def threads_of_nobody() -> int:
     found = 0
     for pid in proc.everything():
         try:
-            if os.stat(f"/proc/{pid}").st_uid == 65534:
+            if os.stat(f"/proc/{pid}").st_uid == NOBODY:
                 found += len(os.listdir(f"/proc/{pid}/task"))
         except FileNotFoundError:
             continue
@@ -238,10 +238,13 @@ def test_a_keeper_without_memory_keeps_its_tasks_and_starts_the_next_when_there_
     large = task_pb2.TaskSpec(argv=["true"], env={f"V{number}": "x" * 100_000 for number in range(9)})
     ids = [new_id() for _ in range(30)]
 
-    with limited(keeper, AS, address_space(keeper) + (2 << 20)), suppress(grpc.RpcError):
-        # The server may be let go for want of memory, and has to wait for some: then nobody answers.
-        with ThreadPoolExecutor(30) as pool:
-            list(pool.map(lambda task_id: start(own_agent.stub, large, task_id), ids))
+    # The server may be let go for want of memory, and has to wait for some: then nobody answers.
+    with (
+        limited(keeper, AS, address_space(keeper) + (2 << 20)),
+        suppress(grpc.RpcError),
+        ThreadPoolExecutor(30) as pool,
+    ):
+        list(pool.map(lambda task_id: start(own_agent.stub, large, task_id), ids))
     own_agent.until_serving()
     # Which of them was recorded nobody knows: the same ids again.
     ended = [until_ended(own_agent.stub, launched_again(own_agent, large, task_id)) for task_id in ids]

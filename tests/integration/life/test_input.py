@@ -26,9 +26,9 @@ PIPE_BYTES = 64 * 1024
 """What a pipe holds whose reader does not read: pipe(7)."""
 
 
-def reader(agent: Agent, script: str, **more: task_pb2.RestartPolicy) -> str:
+def reader(agent: Agent, script: str, again: task_pb2.RestartPolicy | None = None) -> str:
     """Start a script with an open input, and return its task's id."""
-    return start(agent.stub, task_pb2.TaskSpec(argv=shell(script), open_input=True, **more)).task_id
+    return start(agent.stub, task_pb2.TaskSpec(argv=shell(script), open_input=True, restart=again)).task_id
 
 
 def noise(size: int) -> bytes:
@@ -272,10 +272,10 @@ def test_two_writers_of_the_same_bytes_make_one_input(agent: Agent) -> None:
     task_id = reader(agent, "exec sha256sum")
 
     writers = [threading.Thread(target=insist, args=(agent, task_id, data)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(PATIENCE)
+    for each in writers:
+        each.start()
+    for each in writers:
+        each.join(PATIENCE)
     with Writer(agent.stub, task_id) as writer:
         writer.write(len(data), b"", end=True)
 
@@ -368,7 +368,7 @@ def test_a_call_without_a_message_is_refused(agent: Agent) -> None:
 
 def test_each_attempt_has_an_input_of_its_own_from_the_beginning(agent: Agent) -> None:
     script = "read line; echo $FARSPAWN_ATTEMPT $line; [ $line != last ]"
-    task_id = reader(agent, script, restart=restart(ALWAYS, most=1))
+    task_id = reader(agent, script, restart(ALWAYS, most=1))
 
     with Writer(agent.stub, task_id) as writer:
         writer.write(0, b"first\n")

@@ -15,7 +15,7 @@ import pytest
 from support.agent import AT_ONCE, Agent, until_ended
 from support.hanging import hung_program
 from support.refused import refused
-from support.specs import ALWAYS, NEVER, ON_FAILURE, output_of_attempt, restart, start, until_state
+from support.specs import ALWAYS, NEVER, ON_FAILURE, cleanup, output_of_attempt, restart, start, until_state
 from support.tasks import new_id, output, plan, shell, span, status_of, stop
 from support.waiting import PATIENCE, until
 
@@ -73,7 +73,7 @@ def test_each_attempt_has_its_own_outcome_times_and_output(agent: Agent) -> None
 
     assert [each.outcome.exit_code for each in ended.earlier_attempts] == [1, 2]
     assert ended.outcome.exit_code == 3
-    moments = [each.times for each in (*ended.earlier_attempts, ended)]
+    moments = [*(each.times for each in ended.earlier_attempts), ended.times]
     assert {each.created.ToNanoseconds() for each in moments} == {ended.times.created.ToNanoseconds()}
     spans = [(each.started.ToNanoseconds(), each.ended.ToNanoseconds()) for each in moments]
     assert sorted(spans) == spans
@@ -127,6 +127,13 @@ def test_restarts_before_a_healthy_run_do_not_count(agent: Agent) -> None:
     stop(agent.stub, task.task_id)
 
     assert until_ended(agent.stub, task.task_id).attempt >= 5
+
+
+def test_a_long_cleanup_makes_no_run_healthy(agent: Agent) -> None:
+    policy = restart(ALWAYS, most=1, healthy=1)
+    task = start(agent.stub, task_pb2.TaskSpec(argv=["true"], restart=policy, cleanup=cleanup(["sleep", "1.1"])))
+
+    assert until_ended(agent.stub, task.task_id).attempt == 2
 
 
 def test_a_stop_while_the_next_attempt_is_awaited_ends_the_task_with_the_last_outcome(agent: Agent) -> None:
