@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _PARENT = "farspawn"
 _LINKS_OF_A_LEAF = 2
+_YOUNG_SECONDS = 60
 
 
 class Cgroup:
@@ -41,7 +43,7 @@ class Cgroup:
 
     def pids(self) -> list[int]:
         """Return who lives in it, in groups below it too."""
-        return [int(pid) for file in self._files("cgroup.procs") for pid in _read(file).split()]
+        return [int(pid) for directory in self._directories() for pid in _read(f"{directory}/cgroup.procs").split()]
 
     def kill(self) -> None:
         """Send SIGKILL to everybody in it, and to whoever is being born."""
@@ -50,7 +52,7 @@ class Cgroup:
 
     def out_of_memory(self) -> bool | None:
         """Return whether the kernel killed somebody in it for want of memory; None: it does not count that here."""
-        for line in _read(self._path / "memory.events").splitlines():
+        for line in _read(f"{self._path}/memory.events").splitlines():
             name, _, count = line.partition(" ")
             if name == "oom_kill":
                 return int(count) > 0
@@ -58,17 +60,18 @@ class Cgroup:
 
     def remove(self) -> None:
         """Remove the group, if nobody lives in it."""
-        for file in reversed(list(self._files("cgroup.procs"))):
+        for directory in reversed(self._directories()):
             with contextlib.suppress(OSError):
-                file.parent.rmdir()
+                os.rmdir(directory)
 
-    def _files(self, name: str) -> Iterator[Path]:
-        yield self._path / name
-        # Each directory below is a link to this one; mostly there is none, and reading the list is what costs.
+    def _directories(self) -> list[str]:
+        """Return this group's directory and those below it."""
+        path = str(self._path)
         with contextlib.suppress(OSError):
-            if self._path.stat().st_nlink > _LINKS_OF_A_LEAF:
-                for directory, _, _ in list(os.walk(self._path))[1:]:
-                    yield Path(directory) / name
+            # Each directory below is a link to this one; mostly there is none, and reading the list is what costs.
+            if os.stat(path).st_nlink > _LINKS_OF_A_LEAF:
+                return [directory for directory, _, _ in os.walk(path)]
+        return [path]
 
 
 def make(home: Path, name: str) -> Cgroup | None:
@@ -79,9 +82,18 @@ def make(home: Path, name: str) -> Cgroup | None:
         return None
 
 
+def sweep(home: Path) -> None:
+    """Remove the groups below `home` that nobody lives in: those of agents that were killed and never came back."""
+    for entry in os.scandir(home):
+        with contextlib.suppress(OSError):
+            # A young one may be another agent's, about to be filled.
+            if entry.is_dir() and time.time() - entry.stat().st_mtime > _YOUNG_SECONDS:
+                os.rmdir(entry.path)
+
+
 def home() -> Path | None:
     """Return the directory below which this process may make groups, None if there is none."""
-    own = next((line[3:] for line in _read(Path("/proc/self/cgroup")).splitlines() if line.startswith("0::")), None)
+    own = next((line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), None)
     mount = next((fields for fields in _mounts() if fields[fields.index("-") + 1] == "cgroup2"), None)
     if own is None or mount is None:
         return None
@@ -96,11 +108,12 @@ def home() -> Path | None:
 
 
 def _mounts() -> Iterator[list[str]]:
-    return (line.split(" ") for line in _read(Path("/proc/self/mountinfo")).splitlines())
+    return (line.split(" ") for line in _read("/proc/self/mountinfo").splitlines())
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
     except OSError:
         return ""

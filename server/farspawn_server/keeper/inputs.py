@@ -74,7 +74,7 @@ class Inputs:
 
     def collect(self) -> None:
         """Go on with those pipes that have room again, or no reader."""
-        for descriptor, _ in self._epoll.poll(0):
+        for descriptor, _ in self._epoll.poll(0) if self._uids else ():
             if (uid := self._uids.get(descriptor)) is not None:
                 self._push(self._pipes[uid])
 

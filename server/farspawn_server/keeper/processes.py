@@ -51,6 +51,8 @@ class Processes:
         self.inputs = Inputs(taken)
         self._changed = changed
         self._cgroups = cgroup.home()
+        if self._cgroups is not None:
+            cgroup.sweep(self._cgroups)
         self._spawner = Spawner(wake, self._cgroups)
         self._starts: deque[Start] = deque()
         self._orphans = Orphans(COOKIE)
@@ -146,10 +148,13 @@ class Processes:
             cookie = (COOKIE, _task(order.uid))
             leader = strangers.find(order.pid, order.start_time, cookie)
             pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
-            entry = self._entries[order.uid] = Entry(order.uid, stranger=True)
+            entry = Entry(order.uid, stranger=True)
             entry.start_time, entry.started_at = start_time, order.started_at or time.time_ns()
             self._plant_tree(entry, pid, self._cgroup_of(entry))
-            if leader is None or not self._strangers.watch(leader, order.uid):
+            watched = leader is not None and self._strangers.watch(leader, order.uid)
+            # Known only from here on: if the machine had no descriptor for it, the order is carried out again.
+            self._entries[order.uid] = entry
+            if not watched:
                 self._ended(entry, None)
                 return
         self._changed(self._entries[order.uid].holding())
@@ -235,7 +240,9 @@ class Processes:
         self.inputs.collect()
         stray_ended = False
         while (pid := _next_ended_child()) is not None:
-            if pid not in self._leaders and pid not in self._own:
+            if not self._knows(pid):
+                self._note_starts()
+            if not self._knows(pid):
                 # A child that nobody knows is either that of a start which is not reported yet, or an orphan. Ask in
                 # this order: a start reports its child before it stops being the one that owns it.
                 if self._spawner.owns(pid):
@@ -255,6 +262,9 @@ class Processes:
             self._note_emptied()
         if self._killing and time.monotonic() >= self._strike_again_at:
             self._strike(self._killing)
+
+    def _knows(self, pid: int) -> bool:
+        return pid in self._leaders or pid in self._own
 
     def _note_starts(self) -> None:
         self._starts.extend(self._spawner.finished())
@@ -293,7 +303,7 @@ class Processes:
         if entry.stranger:
             return  # its cgroup has it already, from its own keeper; and its pid may be anybody's, or nobody's
         self._leaders[pid] = entry
-        if group is not None and proc.children(pid):  # it had begun to start others before it was put in
+        if group is not None and proc.children_of_thread(pid, pid):  # it started others before it was put in
             for process in entry.tree.members():
                 group.add(process.pid)
 
@@ -357,9 +367,7 @@ class Processes:
                 os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
 
     def _refresh_orphans(self) -> None:
-        self._orphans.refresh(
-            lambda pid: pid in self._leaders or pid in self._own, lambda: {_task(uid) for uid in self._entries}
-        )
+        self._orphans.refresh(self._knows, lambda: {_task(uid) for uid in self._entries})
 
     def _tell(self, entry: Entry) -> None:
         if entry.left:

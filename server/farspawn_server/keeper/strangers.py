@@ -76,7 +76,7 @@ class Strangers:
     def ended(self) -> list[tuple[str, exits.Exit | None]]:
         """Return the uid and, where the kernel tells, the exit of each leader that has ended."""
         over: list[tuple[str, exits.Exit | None]] = []
-        for pidfd, events in self._epoll.poll(0):
+        for pidfd, events in self._epoll.poll(0) if self._uids else ():
             how = None
             try:
                 how = exits.of_stranger(pidfd)

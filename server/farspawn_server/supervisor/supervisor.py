@@ -143,7 +143,10 @@ class Supervisor:
                     log.warning("not stored, trying again", extra={"uid": charge.task.uid, "error": str(error)})
                     refused.append(charge)
             left = refused
-            await self._changes.wait(None, 1.0)
+            try:
+                await self._changes.wait(None, 1.0)
+            except DrainingError:
+                return  # the keeper is gone, and this server ends: the next one goes on
 
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
