@@ -25,6 +25,7 @@ from farspawn_server.keeper.messages import (
     Kill,
     Members,
     Message,
+    Reconfigure,
     Signal,
     Spawn,
     Write,
@@ -38,17 +39,24 @@ class KeeperLink(asyncio.Protocol):
     """Speaks to the keeper. Used from one event loop."""
 
     def __init__(
-        self, *, changed: Callable[[Holding], None], drain: Callable[[], None], lost: Callable[[], None]
+        self,
+        *,
+        changed: Callable[[Holding], None],
+        drain: Callable[[], None],
+        reconfigure: Callable[[], None],
+        lost: Callable[[], None],
     ) -> None:
         """Describe a link that is not open yet.
 
         Args:
             changed: is told each Holding that comes after the Hello.
             drain: the site's owner asks for a shutdown.
+            reconfigure: the site's owner has changed the settings.
             lost: the keeper is gone.
         """
         self._changed = changed
         self._drain = drain
+        self._reconfigure = reconfigure
         self._lost = lost
         self._decoder = Decoder()
         self._sequences = itertools.count(1)
@@ -160,6 +168,8 @@ class KeeperLink(asyncio.Protocol):
                     self._hello.set_result(message)
                 case Drain():
                     self._drain()
+                case Reconfigure():
+                    self._reconfigure()
                 case _:
                     pass  # the rest is what we say to it
 

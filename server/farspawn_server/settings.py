@@ -10,6 +10,7 @@ import re
 import socket
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -26,6 +27,27 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_poll_tasks: int = 10_000
 
 
+class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[tls]`: PEM files for mutual TLS. They are watched: replace them, and new connections use the new ones.
+
+    Attributes:
+        certificate: the site's, with the chain up to a root that its callers trust.
+        key: the certificate's private key.
+        authorities: the roots that sign the certificates of callers.
+    """
+
+    certificate: str
+    key: str
+    authorities: str
+
+
+class GrantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[[grants]]`: a role for an identity, or for all that begin with what stands before a final `*`."""
+
+    identity: str
+    role: Literal["viewer", "operator", "admin"]
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of `site.toml`.
 
@@ -34,6 +56,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         state: the directory of database, logs and lock; empty: see `default_state`.
         listen: where to serve, "unix:/path" or "host:port"; empty: the default socket.
         insecure: serve TCP without TLS, on loopback only.
+        tls: certificates; TCP needs them.
+        grants: who of those with a certificate may do what.
+        denied: identities, and SHA-256 fingerprints of certificates, that are let in no more.
         limits: how much the site takes on.
     """
 
@@ -41,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state: str = ""
     listen: str = ""
     insecure: bool = False
+    tls: TlsSettings | None = None
+    grants: tuple[GrantSettings, ...] = ()
+    denied: tuple[str, ...] = ()
     limits: LimitSettings = LimitSettings()
 
 
@@ -102,6 +130,8 @@ def _check(settings: Settings) -> None:
         if getattr(settings.limits, name) < 1:
             raise SettingsError(f"limits.{name}: give a number above 0")
     if settings.listen.startswith("unix:"):
+        if settings.tls is not None:
+            raise SettingsError(f"listen = {settings.listen!r}: [tls] is for TCP, a Unix socket needs none")
         # sun_path has 108 bytes, the last one NUL: unix(7).
         if len(os.fsencode(settings.listen.removeprefix("unix:"))) > 107:
             raise SettingsError(f"listen = {settings.listen!r}: a socket's path has at most 107 bytes")
@@ -109,10 +139,13 @@ def _check(settings: Settings) -> None:
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdecimal():
         raise SettingsError(f"listen = {settings.listen!r}: give unix:/path or host:port")
+    if settings.tls is not None:
+        return
     if not settings.insecure:
         raise SettingsError(
-            f"listen = {settings.listen!r}: TCP needs mutual TLS, which this version does not have yet. "
-            "Listen on a Unix socket, or, for loopback only, set insecure = true (--insecure)"
+            f"listen = {settings.listen!r}: TCP needs mutual TLS: name certificate, key and authorities under [tls] in "
+            "the configuration (`farspawn pki` makes them). Or listen on a Unix socket, or, for loopback only, set "
+            "insecure = true (--insecure)"
         )
     if host not in ("127.0.0.1", "localhost", "[::1]"):
         raise SettingsError(f"listen = {settings.listen!r}: insecure is for loopback only: 127.0.0.1 or [::1]")

@@ -30,6 +30,7 @@ from farspawn_server.keeper.messages import (
     Kill,
     Members,
     Message,
+    Reconfigure,
     Signal,
     Spawn,
     Write,
@@ -75,6 +76,7 @@ class Keeper:
         self._shutdowns_heeded = 0
         self._finished = False
         self._reload_asked = False
+        self._reconfiguration_asked = False
         self._take_signals()
         if handed is not None:
             self._processes.take_over(handed.tasks)
@@ -95,6 +97,9 @@ class Keeper:
                     self._exchange(events)
             self._work()
             self._heed_shutdown()
+            if self._reconfiguration_asked:
+                self._reconfiguration_asked = False
+                self._send(Reconfigure())
             if self._reload_asked and not self._shutdowns_asked and not self._processes.starting:
                 return self._leave()
             if self._server is None and self._may_end():
@@ -158,7 +163,7 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._count_shutdown)
         signal.signal(signal.SIGUSR1, self._note_reload)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may go; the tasks stay
+        signal.signal(signal.SIGHUP, self._note_reconfiguration)  # a terminal that goes sends it too, and may
         # The last image blocked them, so that none would find this one without a handler.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
 
@@ -167,6 +172,9 @@ class Keeper:
 
     def _note_reload(self, *_: object) -> None:
         self._reload_asked = True
+
+    def _note_reconfiguration(self, *_: object) -> None:
+        self._reconfiguration_asked = True
 
     def _heed_shutdown(self) -> None:
         """First, the server ends every task by its plan; asked again, kill everything; once more, the server too."""
@@ -269,5 +277,5 @@ class Keeper:
                 self._processes.forget(message.uid)
             case Finished():
                 self._finished = True
-            case Hello() | Holding() | Drain() | Answer() | InputTaken():
+            case Hello() | Holding() | Drain() | Reconfigure() | Answer() | InputTaken():
                 note("message not understood", kind=type(message).__name__)

@@ -111,6 +111,11 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Reconfigure:
+    """Keeper to server: the site's owner has changed the settings: read them again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Keeper to server: the answer to `Signal` or `Members`. `reached` counts processes."""
 
@@ -214,7 +219,20 @@ class Finished:
 
 
 Message = (
-    Hello | Holding | Drain | Answer | InputTaken | Write | Spawn | Adopt | Signal | Kill | Members | Forget | Finished
+    Hello
+    | Holding
+    | Drain
+    | Reconfigure
+    | Answer
+    | InputTaken
+    | Write
+    | Spawn
+    | Adopt
+    | Signal
+    | Kill
+    | Members
+    | Forget
+    | Finished
 )
 _KINDS: dict[str, type[Message]] = {
     kind.__name__: kind
@@ -222,6 +240,7 @@ _KINDS: dict[str, type[Message]] = {
         Hello,
         Holding,
         Drain,
+        Reconfigure,
         Answer,
         InputTaken,
         Write,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import resource
 import sqlite3
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,9 +22,11 @@ from farspawn_server import settings as site_settings
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
-from farspawn_server.policy import Limits
+from farspawn_server.policy import Grant, Limits, Role, Roster
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import Launcher
 from farspawn_server.rpc.serve import AddressInUseError, Server
+from farspawn_server.rpc.tls import CertificateError, Certificates
 from farspawn_server.settings import Settings, SettingsError
 from farspawn_server.store import Store
 from farspawn_server.supervisor import Supervisor
@@ -32,16 +36,31 @@ log = logging.getLogger(__name__)
 _LAST_WORDS_SECONDS = 1.0
 
 
-async def serve(settings: Settings) -> int:
-    """Serve until the keeper asks for the end, or ends; return the exit code."""
+async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
+    """Serve until the keeper asks for the end, or ends; return the exit code. `read` gives the settings of then."""
     state = Path(settings.state)
     drained, lost = asyncio.Event(), asyncio.Event()
     store = Store(state / "farspawn.db")
     limits = Limits(**msgspec.structs.asdict(settings.limits))
+    gate = Gate(roster(settings))
+    certificates = None if settings.tls is None else Certificates(*map(Path, msgspec.structs.astuple(settings.tls)))
     supervisor = Supervisor(store=store, logs=LogFiles(state / "logs"), limits=limits)
-    link = KeeperLink(changed=supervisor.hold, drain=drained.set, lost=lost.set)
-    server = Server(Launcher(supervisor, site_name=settings.name), settings.listen)
+
+    def reconfigure() -> None:
+        """Take what can change while we run: who is let in, and how much the site takes on."""
+        try:
+            renewed = read()
+        except SettingsError as error:
+            log.warning("new settings cannot be used, the old ones stay", extra={"error": str(error)})
+            return
+        gate.renew(roster(renewed))
+        supervisor.limits = Limits(**msgspec.structs.asdict(renewed.limits))
+        log.info("settings renewed")
+
+    link = KeeperLink(changed=supervisor.hold, drain=drained.set, reconfigure=reconfigure, lost=lost.set)
+    server = Server(Launcher(supervisor, gate, site_name=settings.name), settings.listen, certificates)
     await server.start()
+    watching = None if certificates is None else asyncio.create_task(certificates.watch())
     log.info("listening", extra={"address": settings.listen})
     hello = await link.open(SERVER_SOCKET)
     await supervisor.recover(link, hello)
@@ -56,6 +75,8 @@ async def serve(settings: Settings) -> int:
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
         link.finish()
+    if watching is not None:
+        watching.cancel()
     await supervisor.close(_LAST_WORDS_SECONDS)
     if lost.is_set():
         await store.close()
@@ -65,6 +86,12 @@ async def serve(settings: Settings) -> int:
     await server.stop(_LAST_WORDS_SECONDS)
     await store.close()
     return 0
+
+
+def roster(settings: Settings) -> Roster:
+    """Return whom the settings let in."""
+    grants = [Grant(grant.identity, Role[grant.role.upper()]) for grant in settings.grants]
+    return Roster(grants, frozenset(settings.denied))
 
 
 def main() -> int:
@@ -82,12 +109,13 @@ def main() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        return asyncio.run(serve(site_settings.load(config, given)))
+        read = functools.partial(site_settings.load, config, given)
+        return asyncio.run(serve(read(), read))
     except sqlite3.OperationalError as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
         print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)
         return 1
-    except (SettingsError, AddressInUseError, ValueError, sqlite3.DatabaseError) as error:
+    except (SettingsError, AddressInUseError, CertificateError, ValueError, sqlite3.DatabaseError) as error:
         print(f"farspawnd: {error}", file=sys.stderr)  # the last word goes to whoever started us
         return BAD_CONFIGURATION
 

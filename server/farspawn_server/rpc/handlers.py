@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from farspawn_server.policy import LOCAL, Caller
+from farspawn_server.policy import Caller
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.refusals import status_of
 from farspawn_server.task.errors import Refusal, SpecInvalidError, Violation
 
@@ -28,13 +30,16 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def one_answer(
-    request_type: type[_Request], method: Callable[[Caller, _Request], Awaitable[Message]]
+    gate: Gate,
+    name: str,
+    request_type: type[_Request],
+    method: Callable[[Caller, _Request], Awaitable[Message]],
 ) -> grpc.RpcMethodHandler[_Request, Message]:
     """Return the handler of a method that takes one message and gives one."""
 
     async def handle(requests: AsyncIterator[_Request], context: _Context) -> Message:
         try:
-            return await method(identify(context), await _only(requests))
+            return await method(gate.admit(context, name), await _only(requests))
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             return await _refuse(context, error)
 
@@ -42,42 +47,50 @@ def one_answer(
 
 
 def many_answers(
-    request_type: type[_Request], method: Callable[[Caller, _Request], AsyncIterator[Message]]
+    gate: Gate,
+    name: str,
+    request_type: type[_Request],
+    method: Callable[[Caller, _Request], AsyncIterator[Message]],
 ) -> grpc.RpcMethodHandler[_Request, Message]:
     """Return the handler of a method that takes one message and gives a stream."""
 
-    async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
-        try:
-            async for answer in method(identify(context), await _only(requests)):
-                await context.write(answer)
-        except grpc.aio.InternalError:
-            pass  # the client went away in the middle of an answer: nobody is left to be told anything
-        except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
-            await _refuse(context, error)
+    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Message]:
+        return method(gate.admit(context, name), await _only(requests))
 
-    return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
+    return _stream(gate, name, request_type, answers)
 
 
 def conversation(
-    request_type: type[_Request], method: Callable[[Caller, AsyncIterator[_Request]], AsyncIterator[Message]]
+    gate: Gate,
+    name: str,
+    request_type: type[_Request],
+    method: Callable[[Caller, AsyncIterator[_Request]], AsyncIterator[Message]],
 ) -> grpc.RpcMethodHandler[_Request, Message]:
     """Return the handler of a method that takes a stream and gives one."""
 
+    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Message]:
+        return method(gate.admit(context, name), requests)
+
+    return _stream(gate, name, request_type, answers)
+
+
+def _stream(
+    gate: Gate,
+    name: str,
+    request_type: type[_Request],
+    answers: Callable[[AsyncIterator[_Request], _Context], Awaitable[AsyncIterator[Message]]],
+) -> grpc.RpcMethodHandler[_Request, Message]:
     async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
         try:
-            async for answer in method(identify(context), requests):
-                await context.write(answer)
+            async with aclosing(gate.while_admitted(context, name, await answers(requests, context))) as admitted:
+                async for answer in admitted:
+                    await context.write(answer)
         except grpc.aio.InternalError:
             pass  # the client went away in the middle of an answer: nobody is left to be told anything
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             await _refuse(context, error)
 
     return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
-
-
-def identify(context: _Context) -> Caller:  # noqa: ARG001  # identities come with mutual TLS
-    """Return whoever makes the call: so far everybody comes through a door that only the site's owner can open."""
-    return LOCAL
 
 
 def _register(

@@ -12,6 +12,7 @@ from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2
 from farspawn_server.policy import Caller
 from farspawn_server.rpc import replies, requests
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
 from farspawn_server.supervisor import Supervisor
 from farspawn_server.task.errors import SpecInvalidError, Violation
@@ -36,25 +37,27 @@ _TIER: dict[str, site_pb2.ContainmentTier.ValueType] = {
 class Launcher:
     """One method an RPC."""
 
-    def __init__(self, supervisor: Supervisor, *, site_name: str) -> None:
-        """Speak for a supervisor."""
+    def __init__(self, supervisor: Supervisor, gate: Gate, *, site_name: str) -> None:
+        """Speak for a supervisor to whomever the gate lets in."""
         self._supervisor = supervisor
+        self._gate = gate
         self._site_name = site_name
         self._started_at = time.time_ns()
 
     def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:  # type: ignore[type-arg]  # of many kinds
         """Return the handler of each method, by its name in the contract."""
+        gate = self._gate
         return {
-            "LaunchTask": one_answer(pb.LaunchTaskRequest, self.launch),
-            "StopTask": one_answer(pb.StopTaskRequest, self.stop),
-            "Poll": one_answer(pb.PollRequest, self.poll),
-            "WatchTasks": many_answers(pb.WatchTasksRequest, self.watch),
-            "ListTasks": one_answer(pb.ListTasksRequest, self.list),
-            "ReadLogs": many_answers(pb.ReadLogsRequest, self.read_logs),
-            "WriteInput": conversation(pb.WriteInputRequest, self.write_input),
-            "SignalTask": one_answer(pb.SignalTaskRequest, self.signal),
-            "DeleteTask": one_answer(pb.DeleteTaskRequest, self.delete),
-            "GetSite": one_answer(pb.GetSiteRequest, self.site),
+            "LaunchTask": one_answer(gate, "LaunchTask", pb.LaunchTaskRequest, self.launch),
+            "StopTask": one_answer(gate, "StopTask", pb.StopTaskRequest, self.stop),
+            "Poll": one_answer(gate, "Poll", pb.PollRequest, self.poll),
+            "WatchTasks": many_answers(gate, "WatchTasks", pb.WatchTasksRequest, self.watch),
+            "ListTasks": one_answer(gate, "ListTasks", pb.ListTasksRequest, self.list),
+            "ReadLogs": many_answers(gate, "ReadLogs", pb.ReadLogsRequest, self.read_logs),
+            "WriteInput": conversation(gate, "WriteInput", pb.WriteInputRequest, self.write_input),
+            "SignalTask": one_answer(gate, "SignalTask", pb.SignalTaskRequest, self.signal),
+            "DeleteTask": one_answer(gate, "DeleteTask", pb.DeleteTaskRequest, self.delete),
+            "GetSite": one_answer(gate, "GetSite", pb.GetSiteRequest, self.site),
         }
 
     async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:

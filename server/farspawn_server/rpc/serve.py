@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from farspawn_server.rpc.launcher import SERVICE, Launcher
+from farspawn_server.rpc.tls import Certificates
 
 # gRPC does not check the names of channel arguments: each of these has a test that sees its effect.
 _OPTIONS = (
@@ -29,8 +30,13 @@ class AddressInUseError(Exception):
 class Server:
     """Serves one Launcher, health and reflection."""
 
-    def __init__(self, launcher: Launcher, address: str) -> None:
+    def __init__(self, launcher: Launcher, address: str, certificates: Certificates | None) -> None:
         """Bind the address; nothing is served before `start`.
+
+        Args:
+            launcher: the methods.
+            address: "unix:/path" or "host:port".
+            certificates: for mutual TLS; None: a Unix socket, or loopback for an owner who said so.
 
         Raises:
             AddressInUseError: it cannot be had.
@@ -44,7 +50,10 @@ class Server:
         if address.startswith("unix:"):
             _claim_socket(Path(address.removeprefix("unix:")))
         try:
-            self._grpc.add_insecure_port(address)
+            if certificates is None:
+                self._grpc.add_insecure_port(address)
+            else:
+                self._grpc.add_secure_port(address, certificates.credentials())
         except RuntimeError as error:
             raise AddressInUseError(f"cannot listen on {address}: {error}") from error
 

@@ -79,7 +79,7 @@ async def watch(
             patience = min(patience, _renew(registry.live_of(caller, which)))
         batch, seen = changes.since(seen), changes.revision
         for change in batch:
-            if change.owner != caller.identity:
+            if not caller.sees(change.owner):
                 continue
             if isinstance(change, Deletion):
                 # A snapshot is of what there is; of what was deleted before, nobody is told.

@@ -75,7 +75,7 @@ class Registry:
 
     def live_of(self, caller: Caller, which: Filter) -> list[Charge]:
         """Return the charges of the caller's tasks that have not ended and match."""
-        return [each for each in self.live() if each.task.owner == caller.identity and which.matches(each.task)]
+        return [each for each in self.live() if caller.sees(each.task.owner) and which.matches(each.task)]
 
     def oldest_ended(self, count: int) -> list[Charge]:
         """Return the ended ones that were made first."""
@@ -91,8 +91,10 @@ class Registry:
         return self._by_name.get((owner, task_id))
 
     def find(self, caller: Caller, task_id: str) -> Charge | None:
-        """Return the caller's task of this name."""
-        charge = self._by_name.get((caller.identity, TaskId(task_id)))
+        """Return the caller's task of this name, or the one with this uid: so an admin names what others launched."""
+        charge = self._by_name.get((caller.identity, TaskId(task_id))) or self._by_uid.get(Uid(task_id))
+        if charge is not None and not caller.sees(charge.task.owner):
+            return None
         return charge if charge is not None and charge.task.revision else None
 
     def get(self, caller: Caller, task_id: str) -> Charge:
@@ -114,7 +116,7 @@ class Registry:
         """
         if token and not _UID.fullmatch(token):
             raise SpecInvalidError([Violation("page_token", "not from this site: begin again without one")])
-        matching = (task for task in self._after(token) if task.owner == caller.identity and which.matches(task))
+        matching = (task for task in self._after(token) if caller.sees(task.owner) and which.matches(task))
         found: list[Task] = []
         room = _PAGE_BYTES
         for task in matching:

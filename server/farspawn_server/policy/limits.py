@@ -1,27 +1,15 @@
-"""Who may do what, and what this site allows."""
+"""How much the site takes on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from farspawn_server.task.errors import LimitReachedError
-from farspawn_server.task.spec import Owner
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Whoever makes a call. Tasks belong to the identity that launched them."""
-
-    identity: Owner
-
-
-LOCAL = Caller(Owner("local"))
-"""Whoever can open the Unix socket: its directory is for one user only. Also the loopback caller of --insecure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much the site takes on."""
+    """What the site's owner allows all callers together."""
 
     max_live_tasks: int = 10_000
     max_ended_tasks: int = 10_000
