@@ -65,6 +65,7 @@ class Agent:
         *options: str,
         listen: str = "",
         environment: Mapping[str, str] = {},  # never changed
+        credentials: grpc.ChannelCredentials | None = None,
         serving: bool = True,
     ) -> None:
         """Start an agent and wait until it serves.
@@ -74,6 +75,7 @@ class Agent:
             options: more words for the command line.
             listen: its address; empty: a socket in the directory.
             environment: added to ours.
+            credentials: for our channel; None: it is a plain one.
             serving: False: do not wait.
         """
         self.directory = directory
@@ -89,7 +91,11 @@ class Agent:
                 stderr=log,
                 start_new_session=True,
             )
-        self.channel = grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+        self.channel = (
+            grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+            if credentials is None
+            else grpc.secure_channel(self.address, credentials, options=_CHANNEL_OPTIONS)
+        )
         self.stub: TaskLauncherStub = TaskLauncherStub(self.channel)
         self._known: set[tuple[int, int]] = set()
         if serving:
@@ -196,9 +202,9 @@ class Agent:
         theirs = {task.uid for task in live}
         left = [each for each in self.task_processes() if (uid := _uid(each.pid)) is not None and uid not in theirs]
         for task in live:
-            self.stub.StopTask(pb.StopTaskRequest(task_id=task.task_id, plan=AT_ONCE))
+            self.stub.StopTask(pb.StopTaskRequest(task_id=task.uid, plan=AT_ONCE))  # an admin names others' tasks so
         for task in live:
-            until_ended(self.stub, task.task_id)
+            until_ended(self.stub, task.uid)
         left += self.task_processes()
         for each in left:
             proc.send(each, signal.SIGKILL)
