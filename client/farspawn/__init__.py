@@ -6,9 +6,14 @@
 
 `AsyncClient` is the same for asyncio. What a caller needs is in `__all__`;
 modules whose names begin with an underscore may change at any time.
+
+Nothing of the client is imported before it is asked for: `farspawn.v1`, the
+contract, lies below this package, and an agent needs nothing else of it.
 """
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 # Before grpc is imported: its fork handlers can crash or hang this process when
 # anything in it forks (grpc/grpc #43055, #14258). After the import it does nothing.
@@ -17,90 +22,112 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # agent ("Got goaway"), which is nothing to worry about.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from farspawn._async_client import AsyncClient
-from farspawn._async_process import AsyncProcess
-from farspawn._client import Client
-from farspawn._errors import (
-    AddressError,
-    CallTimeoutError,
-    ClientClosedError,
-    DrainingError,
-    FarspawnError,
-    LaunchFailedError,
-    LimitReachedError,
-    LogOffsetExpiredError,
-    MessageTooLargeError,
-    NotServedError,
-    PolicyDeniedError,
-    RecoveringError,
-    RefusedError,
-    SiteFaultError,
-    SiteUnavailableError,
-    SiteUnreachableError,
-    SpecInvalidError,
-    StorageFullError,
-    TaskError,
-    TaskIdReusedError,
-    TaskLostError,
-    TaskNotEndedError,
-    TaskNotFoundError,
-    TaskNotRunningError,
-    UnauthenticatedError,
-    UnsendableError,
-    Violation,
-    WaitTimeoutError,
-)
-from farspawn._process import Process
-from farspawn._readers import AsyncLogReader, LogReader
-from farspawn._values import (
-    Cause,
-    Checkpoint,
-    ContainmentTier,
-    LaunchFailure,
-    LaunchPhase,
-    Lease,
-    LeaseAction,
-    Limits,
-    Load,
-    LogChunk,
-    LogStream,
-    Outcome,
-    PollAnswer,
-    ResourceUsage,
-    SignalScope,
-    Site,
-    SiteState,
-    StopPlan,
-    Survivor,
-    Task,
-    TaskChanged,
-    TaskDeleted,
-    TaskSpec,
-    TaskState,
-    TaskStatus,
-    TaskTimes,
-    WatchEvent,
-    WatchResumed,
-)
+if TYPE_CHECKING:
+    from farspawn._async_client import AsyncClient
+    from farspawn._client import Client
+    from farspawn._errors import (
+        AddressError,
+        CallTimeoutError,
+        ClientClosedError,
+        DrainingError,
+        FarspawnError,
+        InputClosedError,
+        InputOffsetSkippedError,
+        LaunchFailedError,
+        LeaseExpiredError,
+        LimitReachedError,
+        LogOffsetExpiredError,
+        MessageTooLargeError,
+        NotReadyError,
+        NotServedError,
+        PolicyDeniedError,
+        RecoveringError,
+        RefusedError,
+        SiteFaultError,
+        SiteUnavailableError,
+        SiteUnreachableError,
+        SpecInvalidError,
+        StorageFullError,
+        TaskError,
+        TaskIdReusedError,
+        TaskLostError,
+        TaskNotEndedError,
+        TaskNotFoundError,
+        TaskNotRunningError,
+        UnauthenticatedError,
+        UnsendableError,
+        Violation,
+        WaitTimeoutError,
+    )
+    from farspawn._input import AsyncInputWriter, InputWriter
+    from farspawn._leases import AsyncLeaseKeeper, LeaseKeeper
+    from farspawn._logs import AsyncLogReader, LogReader
+    from farspawn._process import AsyncProcess, Process
+    from farspawn._values import (
+        Attempt,
+        Cause,
+        Checkpoint,
+        Cleanup,
+        CleanupOutcome,
+        ContainmentTier,
+        LaunchFailure,
+        LaunchPhase,
+        Lease,
+        LeaseAction,
+        Limits,
+        Load,
+        LogChunk,
+        LogStream,
+        Outcome,
+        PollAnswer,
+        Readiness,
+        ResourceUsage,
+        RestartMode,
+        RestartPolicy,
+        SignalScope,
+        Site,
+        SiteState,
+        StopPlan,
+        Survivor,
+        Task,
+        TaskChanged,
+        TaskDeleted,
+        TaskSpec,
+        TaskState,
+        TaskStatus,
+        TaskTimes,
+        WatchEvent,
+        WatchResumed,
+    )
 
 __all__ = [
     "AddressError",
     "AsyncClient",
+    "AsyncInputWriter",
+    "AsyncLeaseKeeper",
     "AsyncLogReader",
     "AsyncProcess",
+    "Attempt",
     "CallTimeoutError",
     "Cause",
     "Checkpoint",
+    "Cleanup",
+    "CleanupOutcome",
     "Client",
     "ClientClosedError",
     "ContainmentTier",
     "DrainingError",
     "FarspawnError",
+    "InputClosedError",
+    "InputOffsetSkippedError",
+    "InputWriter",
     "LaunchFailedError",
     "LaunchFailure",
     "LaunchPhase",
     "Lease",
     "LeaseAction",
+    "LeaseExpiredError",
+    "LeaseKeeper",
     "LimitReachedError",
     "Limits",
     "Load",
@@ -109,14 +136,18 @@ __all__ = [
     "LogReader",
     "LogStream",
     "MessageTooLargeError",
+    "NotReadyError",
     "NotServedError",
     "Outcome",
     "PolicyDeniedError",
     "PollAnswer",
     "Process",
+    "Readiness",
     "RecoveringError",
     "RefusedError",
     "ResourceUsage",
+    "RestartMode",
+    "RestartPolicy",
     "SignalScope",
     "Site",
     "SiteFaultError",
@@ -147,3 +178,21 @@ __all__ = [
     "WatchEvent",
     "WatchResumed",
 ]
+
+# Where they are, the cheap ones first.
+_HOMES = ("_values", "_errors", "_logs", "_input", "_leases", "_process", "_client", "_async_client")
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            for home in _HOMES:
+                module = import_module(f"farspawn.{home}")
+                if hasattr(module, name):
+                    globals()[name] = value = getattr(module, name)
+                    return value
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from farspawn._address import Address
 from farspawn._channel import options
 from farspawn._errors import ClientClosedError
-from farspawn._link_state import LinkState
+from farspawn._link import LinkState
 from farspawn._verbs import SERVICE, Call, serialize
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class AioLink(LinkState):
             method: grpc.aio.UnaryUnaryMultiCallable[Message, bytes] = self._open().unary_unary(
                 f"/{SERVICE}/{call.method}", serialize
             )
-            return call.read(await method(call.request, timeout=self.seconds(call)))
+            return call.read(await method(call.request, timeout=self.seconds(call), wait_for_ready=call.queued))
 
     async def stream(self, call: Call[T]) -> AsyncGenerator[T, None]:
         """See `Link`."""
@@ -61,7 +61,7 @@ class AioLink(LinkState):
             method: grpc.aio.UnaryStreamMultiCallable[Message, bytes] = self._open().unary_stream(
                 f"/{SERVICE}/{call.method}", serialize
             )
-            answers = method(call.request, timeout=self.stream_seconds)
+            answers = method(call.request, timeout=self.stream_seconds, wait_for_ready=call.queued)
             try:
                 async for answer in answers:
                     self.answered = True

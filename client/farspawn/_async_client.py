@@ -13,11 +13,12 @@ from farspawn import _values as values
 from farspawn import _verbs as verbs
 from farspawn._address import address_of
 from farspawn._aio import AioLink
-from farspawn._async_process import AsyncProcess, log_reader
+from farspawn._arguments import Timeout, new_task_id, span_of, spec_of
 from farspawn._channel import check_secure
-from farspawn._ids import new_task_id
-from farspawn._readers import AsyncLogReader
-from farspawn._spans import Timeout, span_of
+from farspawn._input import AsyncInputWriter
+from farspawn._leases import AsyncLeaseKeeper
+from farspawn._logs import AsyncLogReader
+from farspawn._process import AsyncProcess, async_log_reader
 
 
 class AsyncClient:
@@ -58,10 +59,26 @@ class AsyncClient:
         max_runtime: timedelta | None = None,
         lease: values.Lease | None = None,
         labels: Mapping[str, str] | None = None,
+        restart: values.RestartPolicy | None = None,
+        cleanup: values.Cleanup | None = None,
+        open_input: bool = False,
+        readiness: values.Readiness | None = None,
     ) -> AsyncProcess:
         """As `Client.launch`."""
         task_id = task_id or new_task_id()
-        spec = verbs.spec_of(argv, env, working_directory, stop, max_runtime, lease, labels)
+        spec = spec_of(
+            argv,
+            env=env,
+            working_directory=working_directory,
+            stop=stop,
+            max_runtime=max_runtime,
+            lease=lease,
+            labels=labels,
+            restart=restart,
+            cleanup=cleanup,
+            open_input=open_input,
+            readiness=readiness,
+        )
         launched = await self._link.call(verbs.launch(task_id, spec))
         return AsyncProcess(self._link, task_id, launched)
 
@@ -106,6 +123,12 @@ class AsyncClient:
         ended = self.as_ended(task_ids, timeout, renew_every=renew_every)
         return {status.task_id: status async for status in ended}
 
+    def keep_leases(
+        self, task_ids: Iterable[str] | None = None, *, labels: Mapping[str, str] | None = None
+    ) -> AsyncLeaseKeeper:
+        """As `Client.keep_leases`."""
+        return AsyncLeaseKeeper(self._link, task_ids, labels)
+
     def watch(
         self,
         *,
@@ -113,10 +136,11 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         owner: str = "",
         since_revision: int = 0,
+        renew_leases: bool = False,
     ) -> AsyncGenerator[values.WatchEvent, None]:
         """As `Client.watch`."""
         which = verbs.task_filter(states, labels, owner)
-        return follow.watch(self._link, which, since_revision)
+        return follow.watch(self._link, which, since_revision, renew_leases=renew_leases)
 
     def list_tasks(
         self,
@@ -142,7 +166,11 @@ class AsyncClient:
         request = verbs.logs_request(
             task_id, stream, offset=offset, tail_lines=tail_lines, follow=follow, attempt=attempt
         )
-        return log_reader(self._link, request)
+        return async_log_reader(self._link, request)
+
+    def write_input(self, task_id: str) -> AsyncInputWriter:
+        """As `Client.write_input`."""
+        return AsyncInputWriter(self._link, task_id)
 
     async def signal(self, task_id: str, number: int, scope: values.SignalScope = values.SignalScope.LEADER) -> int:
         """As `Client.signal`."""

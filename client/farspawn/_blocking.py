@@ -9,14 +9,16 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from typing import TypeVar
+from weakref import WeakSet
 
 import grpc
 from google.protobuf.message import Message
 
 from farspawn._address import Address
 from farspawn._channel import options
-from farspawn._link_state import LinkState
+from farspawn._link import LinkState
 from farspawn._verbs import SERVICE, Call, serialize
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class BlockingLink(LinkState):
         patience: timedelta,
     ) -> None:
         super().__init__(address, timeout, patience)
+        self._another = partial(BlockingLink, address, credentials, timeout=timeout, patience=patience)
+        self._twins = WeakSet["BlockingLink"]()
         self._closing = threading.Event()
         self._channel = (
             grpc.insecure_channel(address.target, options(encrypted=False))
@@ -71,7 +75,7 @@ class BlockingLink(LinkState):
             method: grpc.UnaryUnaryMultiCallable[Message, bytes] = self._channel.unary_unary(
                 f"/{SERVICE}/{call.method}", serialize
             )
-            return call.read(method(call.request, timeout=self.seconds(call)))
+            return call.read(method(call.request, timeout=self.seconds(call), wait_for_ready=call.queued))
 
     async def stream(self, call: Call[T]) -> AsyncGenerator[T, None]:
         """See `Link`."""
@@ -79,7 +83,7 @@ class BlockingLink(LinkState):
             method: grpc.UnaryStreamMultiCallable[Message, bytes] = self._channel.unary_stream(
                 f"/{SERVICE}/{call.method}", serialize
             )
-            answers = method(call.request, timeout=self.stream_seconds)
+            answers = method(call.request, timeout=self.stream_seconds, wait_for_ready=call.queued)
             try:
                 for answer in answers:
                     self.answered = True
@@ -95,8 +99,16 @@ class BlockingLink(LinkState):
         """See `Link`."""
         return time.monotonic()
 
+    def twin(self) -> "BlockingLink":
+        """Another one to the same site, on a channel of its own; closing this one closes it too."""
+        twin = self._another()
+        self._twins.add(twin)
+        return twin
+
     def close(self) -> None:
         """Breaks off what is under way; those who wait get ClientClosedError."""
         self.closed = True
+        for twin in tuple(self._twins):
+            twin.close()
         self._closing.set()
         self._channel.close()

@@ -10,9 +10,9 @@ from farspawn._address import Address
 from farspawn._errors import AddressError
 from farspawn._verbs import SERVICE
 
-# All but SignalTask may be repeated when an answer was lost: launches and stops
-# are idempotent by their ids, deletes and reads by nature. A signal is not: a
-# second SIGINT means something else to many programs.
+# What may be repeated when an answer was lost: launches and stops are idempotent
+# by their ids, deletes and reads by nature. SignalTask is not: a second SIGINT
+# means something else to many programs. WriteInput asks what has arrived.
 _REPEATABLE = (
     "LaunchTask",
     "StopTask",
@@ -55,9 +55,10 @@ def options(*, encrypted: bool) -> Sequence[tuple[str, int | str]]:
         # and env may be more.
         ("grpc.per_rpc_retry_buffer_size", 4 << 20),
         ("grpc.max_receive_message_length", 64 << 20),
-        # gRPC waits up to 2 minutes by default; an agent is restarted in moments.
+        # gRPC waits up to 2 minutes by default; an agent is restarted in moments,
+        # and whoever keeps a lease of a second has less than that to find it.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 500),
     ]
     if not encrypted:
         # http_proxy in the environment would take what must stay on this machine elsewhere.

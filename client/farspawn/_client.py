@@ -12,12 +12,13 @@ from farspawn import _follow as follow
 from farspawn import _values as values
 from farspawn import _verbs as verbs
 from farspawn._address import address_of
+from farspawn._arguments import Timeout, new_task_id, span_of, spec_of
 from farspawn._blocking import BlockingLink, iterate, run
 from farspawn._channel import check_secure
-from farspawn._ids import new_task_id
+from farspawn._input import InputWriter
+from farspawn._leases import LeaseKeeper
+from farspawn._logs import LogReader
 from farspawn._process import Process, log_reader
-from farspawn._readers import LogReader
-from farspawn._spans import Timeout, span_of
 
 
 class Client:
@@ -76,6 +77,10 @@ class Client:
         max_runtime: timedelta | None = None,
         lease: values.Lease | None = None,
         labels: Mapping[str, str] | None = None,
+        restart: values.RestartPolicy | None = None,
+        cleanup: values.Cleanup | None = None,
+        open_input: bool = False,
+        readiness: values.Readiness | None = None,
     ) -> Process:
         """Starts a task, once: with the id and the spec of a task that exists, it returns that one.
 
@@ -90,8 +95,12 @@ class Client:
             working_directory: Absolute path; empty: `/`.
             stop: How to stop the task when nobody says otherwise. None: the site's defaults.
             max_runtime: How long it may run. None: no limit of its own.
-            lease: Whether it ends when nobody asks for it any more. None: it does not.
+            lease: Whether it ends when nobody asks for it any more: see `keep_leases`. None: it does not.
             labels: Names of your own, to filter by.
+            restart: When to start the program again after it ended. None: never.
+            cleanup: What to run after each attempt that had a process. None: nothing.
+            open_input: Give it a standard input to write to. False: it is empty.
+            readiness: How to tell that it is ready; the handle's `wait_ready` waits for it.
 
         Raises:
             TaskIdReusedError: The id names a task with another spec.
@@ -99,13 +108,25 @@ class Client:
             StorageFullError: The site cannot record the task.
         """
         task_id = task_id or new_task_id()
-        spec = verbs.spec_of(argv, env, working_directory, stop, max_runtime, lease, labels)
+        spec = spec_of(
+            argv,
+            env=env,
+            working_directory=working_directory,
+            stop=stop,
+            max_runtime=max_runtime,
+            lease=lease,
+            labels=labels,
+            restart=restart,
+            cleanup=cleanup,
+            open_input=open_input,
+            readiness=readiness,
+        )
         return Process(self._link, task_id, run(self._link.call(verbs.launch(task_id, spec))))
 
     def process(self, task_id: str) -> Process:
         """A handle for a task that exists. Nothing is asked yet.
 
-        It renews no lease: whoever launched the task does.
+        It renews no lease: whoever launched the task does. See also `keep_leases`.
         """
         return Process(self._link, task_id)
 
@@ -178,6 +199,25 @@ class Client:
         ended = self.as_ended(task_ids, timeout, renew_every=renew_every)
         return {status.task_id: status for status in ended}
 
+    def keep_leases(
+        self, task_ids: Iterable[str] | None = None, *, labels: Mapping[str, str] | None = None
+    ) -> LeaseKeeper:
+        """Keeps leases alive in the background, for as long as the `with` block lasts.
+
+        It outlives any absence of a site that has answered once. Whether leases
+        were over all the same is told by its `expired`, and by leaving the block.
+
+        Args:
+            task_ids: Of these tasks: at most `Limits.max_poll_tasks`.
+            labels: Or of all tasks with these labels, also of those launched later.
+
+        Raises:
+            ValueError: Neither is given, or both.
+            TaskNotFoundError: One of them does not exist; raised on entering.
+            LeaseExpiredError: Some were not renewed in time; raised on leaving.
+        """
+        return LeaseKeeper(self._link, task_ids, labels)
+
     def watch(
         self,
         *,
@@ -185,6 +225,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         owner: str = "",
         since_revision: int = 0,
+        renew_leases: bool = False,
     ) -> Generator[values.WatchEvent, None, None]:
         """Yields the tasks that match as they are, then each change, for ever.
 
@@ -196,9 +237,10 @@ class Client:
             labels: With all of these.
             owner: Launched by this identity. Empty: any that the caller may see.
             since_revision: Begin with what became true after it. 0: with everything.
+            renew_leases: Renew the leases of the matching tasks, while this is iterated over.
         """
         which = verbs.task_filter(states, labels, owner)
-        return iterate(follow.watch(self._link, which, since_revision))
+        return iterate(follow.watch(self._link, which, since_revision, renew_leases=renew_leases))
 
     def list_tasks(
         self,
@@ -245,6 +287,10 @@ class Client:
             task_id, stream, offset=offset, tail_lines=tail_lines, follow=follow, attempt=attempt
         )
         return log_reader(self._link, request)
+
+    def write_input(self, task_id: str) -> InputWriter:
+        """A writer to the standard input of a task that was launched with `open_input`. Nothing is asked yet."""
+        return InputWriter(self._link, task_id)
 
     def signal(self, task_id: str, number: int, scope: values.SignalScope = values.SignalScope.LEADER) -> int:
         """Sends a signal. It is not repeated when the site is out of reach.

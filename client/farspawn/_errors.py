@@ -6,12 +6,14 @@ FarspawnError
 ├── ClientClosedError          the caller: the client was closed
 ├── MessageTooLargeError       the caller: a message is larger than an end takes
 ├── WaitTimeoutError           nobody: the time given to wait is over
+├── LeaseExpiredError          whoever kept the leases: they were not renewed in time
 ├── SiteUnreachableError       the way: nobody answered, or the answer was cut off
 ├── CallTimeoutError           the way, or a hanging site: no answer in time
 ├── SiteFaultError             the site: a bug of its own
-├── TaskError                  the task: it has no exit to report
+├── TaskError                  the task: it ended otherwise than was waited for
 │   ├── LaunchFailedError
-│   └── TaskLostError
+│   ├── TaskLostError
+│   └── NotReadyError
 └── RefusedError               the site said no, and why
     ├── TaskNotFoundError
     ├── TaskIdReusedError
@@ -23,6 +25,8 @@ FarspawnError
     ├── LogOffsetExpiredError
     ├── TaskNotRunningError
     ├── TaskNotEndedError
+    ├── InputClosedError
+    ├── InputOffsetSkippedError
     ├── NotServedError
     └── SiteUnavailableError
         ├── DrainingError
@@ -58,18 +62,33 @@ class MessageTooLargeError(FarspawnError):
 
 
 class WaitTimeoutError(FarspawnError, TimeoutError):
-    """The time given to wait is over, and tasks are still alive. Nothing was done to them.
+    """The time given to wait is over, and tasks are not what was waited for. Nothing was done to them.
 
     Attributes:
-        task_ids: Those that are alive.
+        task_ids: Those that are alive, or not ready.
     """
 
-    def __init__(self, task_ids: Sequence[str]) -> None:
-        super().__init__(tuple(task_ids))
+    def __init__(self, task_ids: Sequence[str], how: str = "still alive") -> None:
+        super().__init__(tuple(task_ids), how)
         self.task_ids = tuple(task_ids)
 
     def __str__(self) -> str:
-        return f"still alive: {', '.join(self.task_ids)}"
+        return f"{self.args[1]}: {', '.join(self.task_ids)}"
+
+
+class LeaseExpiredError(FarspawnError):
+    """Leases that were to be kept were over before they were renewed: the site has ended these tasks.
+
+    Attributes:
+        statuses: The tasks, each in its final state.
+    """
+
+    def __init__(self, statuses: Sequence[TaskStatus]) -> None:
+        super().__init__(tuple(statuses))
+        self.statuses = tuple(statuses)
+
+    def __str__(self) -> str:
+        return f"not renewed in time: {', '.join(status.task_id for status in self.statuses)}"
 
 
 class SiteUnreachableError(FarspawnError):
@@ -85,7 +104,7 @@ class SiteFaultError(FarspawnError):
 
 
 class TaskError(FarspawnError):
-    """A task ended without an exit to report.
+    """A task ended otherwise than was waited for.
 
     Attributes:
         status: The task, in its final state.
@@ -124,6 +143,13 @@ class TaskLostError(TaskError):
     def __str__(self) -> str:
         message = self.status.outcome.message if self.status.outcome else ""
         return f"task {self.status.task_id} is lost: {message or 'how it ended cannot be known'}"
+
+
+class NotReadyError(TaskError):
+    """The task has ended, and will not be ready any more."""
+
+    def __str__(self) -> str:
+        return f"task {self.status.task_id} has ended instead of being ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +248,28 @@ class LogOffsetExpiredError(RefusedError):
 
 
 class TaskNotRunningError(RefusedError):
-    """There is no process to signal."""
+    """There is no process to signal, or to read an input."""
 
 
 class TaskNotEndedError(RefusedError):
     """The task lives: stop it first."""
 
 
+class InputClosedError(RefusedError):
+    """There is nothing to write to: launched without an input, ended, closed by the task, or its keeper died."""
+
+
+class InputOffsetSkippedError(RefusedError):
+    """Bytes before the offset are missing: the task was started again meanwhile, and its input with it."""
+
+    @property
+    def acknowledged(self) -> int:
+        """The offset after the last byte that the task's input has taken."""
+        return int(self.metadata.get("acknowledged", "0"))
+
+
 class NotServedError(RefusedError):
-    """This site does not serve the method: it is older or newer than this client."""
+    """This site does not serve the method: it is older than this client."""
 
 
 class SiteUnavailableError(RefusedError):

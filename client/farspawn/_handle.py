@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from farspawn import _values as values
 from farspawn import _verbs as verbs
-from farspawn._errors import LaunchFailedError, TaskLostError, TaskNotRunningError
-from farspawn._follow import as_ended, no_such_task
+from farspawn._errors import LaunchFailedError, NotReadyError, TaskLostError, TaskNotRunningError
+from farspawn._follow import as_ended, no_such_task, until
 from farspawn._link import Link
 
 
@@ -19,6 +19,7 @@ class Handle:
         self._created = launched is not None and launched.created
         self._status = launched.task.status if launched else None
         self._args = launched.task.spec.argv if launched else ()
+        self._never_ready = launched is not None and launched.task.spec.readiness is None
         lease = launched.task.spec.lease if launched else None
         # Whoever launched the task and waits for it wants it: two renewals may
         # get lost before the lease is over.
@@ -52,6 +53,11 @@ class Handle:
     def pid(self) -> int | None:
         """The leader's process id on the site, as last heard of; None: none yet."""
         return self._status.pid if self._status else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the task's readiness check has held, as last heard of."""
+        return self._status is not None and self._status.ready
 
     @property
     def outcome(self) -> values.Outcome | None:
@@ -89,6 +95,23 @@ class Handle:
         if returncode is None:
             raise RuntimeError("a wait without a timeout ended before the task")
         return returncode
+
+    async def _wait_ready(self, limit: timedelta | None) -> None:
+        if self._never_ready:
+            raise ValueError(f"task {self._task_id} was launched without a readiness check")
+        self._saw(
+            await until(
+                self._link_to_site,
+                self._task_id,
+                lambda status: status.ready or status.ended,
+                limit=limit,
+                renew_every=self._renew_every,
+                otherwise="not ready yet",
+            )
+        )
+        self._ending()  # raises if it has none
+        if self._status is not None and self._status.ended:
+            raise NotReadyError(self._status)
 
     async def _stop(self, plan: values.StopPlan | None) -> values.TaskStatus:
         return self._saw(await self._link_to_site.call(verbs.stop(self._task_id, plan)))

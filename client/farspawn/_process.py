@@ -1,13 +1,14 @@
-"""A task as something that feels like `subprocess.Popen`."""
+"""A task as something that feels like `subprocess.Popen`, or like the `Process` of asyncio."""
 
 from farspawn import _values as values
 from farspawn import _verbs as verbs
+from farspawn._aio import AioLink
+from farspawn._arguments import Timeout, span_of
 from farspawn._blocking import BlockingLink, iterate, run
 from farspawn._follow import read_logs
 from farspawn._handle import Handle
-from farspawn._logs import LogCursor
-from farspawn._readers import LogReader
-from farspawn._spans import Timeout, span_of
+from farspawn._input import AsyncInputWriter, InputWriter
+from farspawn._logs import AsyncLogReader, LogCursor, LogReader
 from farspawn.v1 import launcher_pb2 as pb
 
 
@@ -23,6 +24,7 @@ class Process(Handle):
     def __init__(self, link: BlockingLink, task_id: str, launched: verbs.Launched | None = None) -> None:
         super().__init__(link, task_id, launched)
         self._link = link
+        self._input = InputWriter(link, task_id)
 
     def poll(self) -> int | None:
         """Asks the site how the task is.
@@ -58,6 +60,22 @@ class Process(Handle):
         """
         return run(self._wait(span_of(timeout)))
 
+    def wait_ready(self, timeout: Timeout = None) -> None:
+        """Waits until the task's readiness check holds. As `wait`, it outlives a restart and renews the lease.
+
+        Args:
+            timeout: As in `wait`.
+
+        Raises:
+            WaitTimeoutError: It does not hold yet; a TimeoutError.
+            NotReadyError: The task has exited.
+            LaunchFailedError: The process could not be started.
+            TaskLostError: The task has ended, and how cannot be known.
+            TaskNotFoundError: There is no such task any more.
+            ValueError: It was launched without a check.
+        """
+        run(self._wait_ready(span_of(timeout)))
+
     def stop(self, plan: values.StopPlan | None = None) -> values.TaskStatus:
         """Begins to stop the task and returns at once; see `Client.stop`."""
         return run(self._stop(plan))
@@ -78,6 +96,14 @@ class Process(Handle):
         """
         run(self._send_signal(number))
 
+    def write_input(self, data: bytes) -> None:
+        """Writes to the task's standard input; see `InputWriter.write`."""
+        self._input.write(data)
+
+    def close_input(self) -> None:
+        """Ends the task's standard input; see `InputWriter.close`."""
+        self._input.close()
+
     def logs(self, stream: values.LogStream = values.LogStream.STDOUT, *, follow: bool = False) -> LogReader:
         """Reads an output from its earliest byte; see `Client.read_logs`.
 
@@ -89,7 +115,63 @@ class Process(Handle):
         return log_reader(self._link, request)
 
 
+class AsyncProcess(Handle):
+    """One task on a site; every method does what its namesake of `Process` does, and raises the same."""
+
+    def __init__(self, link: AioLink, task_id: str, launched: verbs.Launched | None = None) -> None:
+        super().__init__(link, task_id, launched)
+        self._link = link
+        self._input = AsyncInputWriter(link, task_id)
+
+    async def poll(self) -> int | None:
+        """As `Process.poll`."""
+        return await self._poll()
+
+    async def wait(self, timeout: Timeout = None) -> int:  # noqa: ASYNC109 (Popen's word, and no cancellation)
+        """As `Process.wait`."""
+        return await self._wait(span_of(timeout))
+
+    async def wait_ready(self, timeout: Timeout = None) -> None:  # noqa: ASYNC109 (Popen's word, and no cancellation)
+        """As `Process.wait_ready`."""
+        await self._wait_ready(span_of(timeout))
+
+    async def stop(self, plan: values.StopPlan | None = None) -> values.TaskStatus:
+        """As `Process.stop`."""
+        return await self._stop(plan)
+
+    async def terminate(self) -> None:
+        """As `Process.terminate`."""
+        await self.stop()
+
+    async def kill(self) -> None:
+        """As `Process.kill`."""
+        await self.stop(values.StopPlan.at_once())
+
+    async def send_signal(self, number: int) -> None:
+        """As `Process.send_signal`."""
+        await self._send_signal(number)
+
+    async def write_input(self, data: bytes) -> None:
+        """As `Process.write_input`."""
+        await self._input.write(data)
+
+    async def close_input(self) -> None:
+        """As `Process.close_input`."""
+        await self._input.aclose()
+
+    def logs(self, stream: values.LogStream = values.LogStream.STDOUT, *, follow: bool = False) -> AsyncLogReader:
+        """As `Process.logs`."""
+        request = verbs.logs_request(self.task_id, stream, offset=None, tail_lines=None, follow=follow, attempt=0)
+        return async_log_reader(self._link, request)
+
+
 def log_reader(link: BlockingLink, request: pb.ReadLogsRequest) -> LogReader:
     """A reader of what is asked for."""
     cursor = LogCursor(request)
     return LogReader(cursor, iterate(read_logs(link, cursor)))
+
+
+def async_log_reader(link: AioLink, request: pb.ReadLogsRequest) -> AsyncLogReader:
+    """A reader of what is asked for."""
+    cursor = LogCursor(request)
+    return AsyncLogReader(cursor, read_logs(link, cursor))

@@ -25,6 +25,8 @@ REFUSAL_OF: Mapping[str, type[errors.RefusedError]] = {
     "LOG_OFFSET_EXPIRED": errors.LogOffsetExpiredError,
     "TASK_NOT_RUNNING": errors.TaskNotRunningError,
     "TASK_NOT_ENDED": errors.TaskNotEndedError,
+    "INPUT_CLOSED": errors.InputClosedError,
+    "INPUT_OFFSET_SKIPPED": errors.InputOffsetSkippedError,
 }
 
 # Without a reason of ours the status came from gRPC itself, or from something

@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 
 from farspawn import _values as values
 from farspawn import _wire as wire
+from farspawn import _wire_spec as wire_spec
+from farspawn._arguments import several
 from farspawn._errors import UnsendableError
 from farspawn.v1 import launcher_pb2 as pb
 
@@ -21,6 +23,8 @@ T = TypeVar("T")
 _Answer = TypeVar("_Answer", bound=Message)
 
 SERVICE = "farspawn.v1.TaskLauncher"
+INPUT_PIECE = 64 << 10
+"""Bytes of input in one message, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,14 @@ class Call(Generic[T]):
         request: What is asked.
         read: Makes a value of an answer's bytes.
         wait: How long the site was asked to hold the answer back.
+        queued: Made as soon as the site is there again; otherwise it fails if it is not.
     """
 
     method: str
     request: Message
     read: Callable[[bytes], T]
     wait: timedelta = timedelta()
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class Page:
 def launch(task_id: str, spec: values.TaskSpec) -> Call[Launched]:
     """LaunchTask."""
     with _sendable():
-        request = pb.LaunchTaskRequest(task_id=task_id, spec=wire.spec_to_wire(spec))
+        request = pb.LaunchTaskRequest(task_id=task_id, spec=wire_spec.spec_to_wire(spec))
     return Call(
         "LaunchTask",
         request,
@@ -70,7 +76,7 @@ def launch(task_id: str, spec: values.TaskSpec) -> Call[Launched]:
 def stop(task_id: str, plan: values.StopPlan | None) -> Call[values.TaskStatus]:
     """StopTask."""
     with _sendable():
-        request = pb.StopTaskRequest(task_id=task_id, plan=wire.plan_to_wire(plan or values.StopPlan()))
+        request = pb.StopTaskRequest(task_id=task_id, plan=wire_spec.plan_to_wire(plan or values.StopPlan()))
     return Call("StopTask", request, _reader(pb.StopTaskResponse, lambda a: wire.status_from_wire(a.status)))
 
 
@@ -81,17 +87,17 @@ def poll(
     with _sendable():
         request = pb.PollRequest(
             task_ids=several(task_ids),
-            wait=wire.span_to_wire(wait),
+            wait=wire_spec.span_to_wire(wait),
             since_revision=since_revision,
             renew_leases=renew_leases,
         )
     return Call("Poll", request, _reader(pb.PollResponse, wire.poll_from_wire), wait or timedelta())
 
 
-def watch(tasks: pb.TaskFilter, since_revision: int) -> Call[values.WatchEvent | None]:
+def watch(tasks: pb.TaskFilter, since_revision: int, *, renew_leases: bool = False) -> Call[values.WatchEvent | None]:
     """WatchTasks; a stream."""
     with _sendable():
-        request = pb.WatchTasksRequest(filter=tasks, since_revision=since_revision)
+        request = pb.WatchTasksRequest(filter=tasks, since_revision=since_revision, renew_leases=renew_leases)
     return Call("WatchTasks", request, _reader(pb.WatchTasksResponse, wire.event_from_wire))
 
 
@@ -111,6 +117,25 @@ def list_page(tasks: pb.TaskFilter, page_token: str) -> Call[Page]:
 def read_logs(request: pb.ReadLogsRequest) -> Call[pb.ReadLogsResponse]:
     """ReadLogs; a stream, whose parts are read where the place in it is kept."""
     return Call("ReadLogs", request, pb.ReadLogsResponse.FromString)
+
+
+def write_input(task_id: str, offset: int, data: bytes = b"", *, end: bool = False) -> Call[int]:
+    """WriteInput, with one message; a stream of how much the task has taken.
+
+    The contract takes a stream of messages. To send one is to lose little: it
+    fills a pipe. But a call that still sends when its server is killed may fail
+    with "Internal error from Core", or hang for ever if gRPC repeats it (both
+    seen, with grpcio 1.85).
+
+    Args:
+        task_id: Which task.
+        offset: The place of the first byte.
+        data: What to write, at most INPUT_PIECE bytes; empty: only ask how much was taken.
+        end: Nothing follows.
+    """
+    with _sendable():
+        request = pb.WriteInputRequest(task_id=task_id, offset=offset, data=data, end_of_input=end)
+    return Call("WriteInput", request, _reader(pb.WriteInputResponse, lambda a: a.acknowledged_offset))
 
 
 def signal(task_id: str, number: int, scope: values.SignalScope) -> Call[int]:
@@ -135,7 +160,7 @@ def site() -> Call[values.Site]:
 def task_filter(states: Iterable[values.TaskState], labels: Mapping[str, str] | None, owner: str) -> pb.TaskFilter:
     """Which tasks, for `watch` and `list_page`."""
     with _sendable():
-        return wire.filter_to_wire(states, labels, owner)
+        return wire_spec.filter_to_wire(states, labels, owner)
 
 
 def logs_request(
@@ -163,34 +188,6 @@ def logs_request(
         if tail_lines is not None:
             request.tail_lines = tail_lines
     return request
-
-
-def several(texts: Iterable[str]) -> tuple[str, ...]:
-    """The texts; a single string, which Python would take letter by letter, is a TypeError."""
-    if isinstance(texts, str):
-        raise TypeError(f"a list of strings is wanted, not one string: {texts!r}")
-    return tuple(texts)
-
-
-def spec_of(
-    argv: Iterable[str],
-    env: Mapping[str, str] | None,
-    working_directory: str,
-    stop: values.StopPlan | None,
-    max_runtime: timedelta | None,
-    lease: values.Lease | None,
-    labels: Mapping[str, str] | None,
-) -> values.TaskSpec:
-    """The spec that `launch` was given piece by piece."""
-    return values.TaskSpec(
-        argv=several(argv),
-        env=dict(env or {}),
-        working_directory=working_directory,
-        stop=stop or values.StopPlan(),
-        max_runtime=max_runtime,
-        lease=lease,
-        labels=dict(labels or {}),
-    )
 
 
 def serialize(request: Message) -> bytes:

@@ -1,103 +1,16 @@
-"""Between the values of this library and the messages of the contract.
+"""What a site answers, from the messages of the contract to the values of this library.
 
 Whether a field is set is asked before it is read: an unset number reads as
 zero, and a task killed by a signal has not exited with code 0.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from farspawn import _values as values
+from farspawn._wire_spec import spec_from_wire
 from farspawn.v1 import launcher_pb2, site_pb2, task_pb2
-
-
-def span_to_wire(span: timedelta | None) -> Duration | None:
-    """Unset stays unset: it means the default, and zero does not."""
-    if span is None:
-        return None
-    duration = Duration()
-    duration.FromTimedelta(span)
-    return duration
-
-
-def _moment(moment: Timestamp | None) -> datetime | None:
-    return moment.ToDatetime(tzinfo=UTC) if moment is not None else None
-
-
-def spec_to_wire(spec: values.TaskSpec) -> task_pb2.TaskSpec:
-    """A spec as the site reads it."""
-    lease = spec.lease
-    return task_pb2.TaskSpec(
-        argv=spec.argv,
-        env=spec.env,
-        working_directory=spec.working_directory,
-        stop=plan_to_wire(spec.stop),
-        max_runtime=span_to_wire(spec.max_runtime),
-        lease=lease_to_wire(lease) if lease is not None else None,
-        labels=spec.labels,
-    )
-
-
-def spec_from_wire(spec: task_pb2.TaskSpec) -> values.TaskSpec:
-    """A spec as the site tells it."""
-    return values.TaskSpec(
-        argv=tuple(spec.argv),
-        env=dict(spec.env),
-        working_directory=spec.working_directory,
-        stop=plan_from_wire(spec.stop),
-        max_runtime=spec.max_runtime.ToTimedelta() if spec.HasField("max_runtime") else None,
-        lease=lease_from_wire(spec.lease) if spec.HasField("lease") else None,
-        labels=dict(spec.labels),
-    )
-
-
-def plan_to_wire(plan: values.StopPlan) -> task_pb2.StopPlan | None:
-    """A stop plan; one that says nothing is unset."""
-    if plan == values.StopPlan():
-        return None
-    return task_pb2.StopPlan(
-        linger=span_to_wire(plan.linger),
-        drain=span_to_wire(plan.drain),
-        signal=plan.signal or 0,
-        grace=span_to_wire(plan.grace),
-    )
-
-
-def plan_from_wire(plan: task_pb2.StopPlan) -> values.StopPlan:
-    """A stop plan as the site tells it."""
-    return values.StopPlan(
-        linger=plan.linger.ToTimedelta() if plan.HasField("linger") else None,
-        drain=plan.drain.ToTimedelta() if plan.HasField("drain") else None,
-        signal=plan.signal or None,
-        grace=plan.grace.ToTimedelta() if plan.HasField("grace") else None,
-    )
-
-
-def lease_to_wire(lease: values.Lease) -> task_pb2.Lease:
-    """A lease as the site reads it."""
-    return task_pb2.Lease(
-        ttl=span_to_wire(lease.ttl),
-        action=task_pb2.LeaseAction.ValueType(lease.action),
-    )
-
-
-def lease_from_wire(lease: task_pb2.Lease) -> values.Lease:
-    """A lease as the site tells it."""
-    return values.Lease(ttl=lease.ttl.ToTimedelta(), action=values.LeaseAction(lease.action))
-
-
-def filter_to_wire(
-    states: Iterable[values.TaskState], labels: Mapping[str, str] | None, owner: str
-) -> launcher_pb2.TaskFilter:
-    """Which tasks."""
-    return launcher_pb2.TaskFilter(
-        states=[task_pb2.TaskState.ValueType(state) for state in states],
-        labels=labels,
-        owner=owner,
-    )
 
 
 def task_from_wire(task: task_pb2.Task) -> values.Task:
@@ -121,6 +34,17 @@ def status_from_wire(status: task_pb2.TaskStatus) -> values.TaskStatus:
         pid=status.pid or None,
         times=_times(status.times),
         outcome=outcome_from_wire(status.outcome) if status.HasField("outcome") else None,
+        ready=status.ready,
+        earlier_attempts=tuple(_attempt(attempt) for attempt in status.earlier_attempts),
+    )
+
+
+def _attempt(attempt: task_pb2.Attempt) -> values.Attempt:
+    return values.Attempt(
+        number=attempt.number,
+        state=values.TaskState(attempt.state),
+        times=_times(attempt.times),
+        outcome=outcome_from_wire(attempt.outcome),
     )
 
 
@@ -150,6 +74,17 @@ def outcome_from_wire(outcome: task_pb2.Outcome) -> values.Outcome:
         usage=_usage(outcome.usage) if outcome.HasField("usage") else None,
         survivors=tuple(values.Survivor(left.pid, left.name, left.reason) for left in outcome.survivors),
         launch_failure=_failure(outcome.launch_failure) if outcome.HasField("launch_failure") else None,
+        cleanup=_cleanup_outcome(outcome.cleanup) if outcome.HasField("cleanup") else None,
+    )
+
+
+def _cleanup_outcome(outcome: task_pb2.CleanupOutcome) -> values.CleanupOutcome:
+    ending = outcome.WhichOneof("ending")
+    return values.CleanupOutcome(
+        exit_code=outcome.exit_code if ending == "exit_code" else None,
+        signal=outcome.signal if ending == "signal" else None,
+        launch_failure=_failure(outcome.launch_failure) if ending == "launch_failure" else None,
+        timed_out=outcome.timed_out,
     )
 
 
@@ -206,7 +141,12 @@ def site_from_wire(site: site_pb2.Site) -> values.Site:
             max_live_tasks=site.limits.max_live_tasks,
             max_command_bytes=site.limits.max_command_bytes,
             max_poll_tasks=site.limits.max_poll_tasks,
+            max_ended_tasks=site.limits.max_ended_tasks,
         ),
         load=values.Load(live_tasks=site.load.live_tasks, ended_tasks=site.load.ended_tasks),
         revision=site.revision,
     )
+
+
+def _moment(moment: Timestamp | None) -> datetime | None:
+    return moment.ToDatetime(tzinfo=UTC) if moment is not None else None

@@ -69,6 +69,6 @@ class ScriptedLink:
         return self.clock
 
     def _next(self, call: Call[T]) -> Message | Held | Exception | Sequence[Message | Exception]:
-        self.asked += [call.request, *call.more]
+        self.asked.append(call.request)
         assert self._answers, f"{call.method} was called once too often"
         return self._answers.popleft()

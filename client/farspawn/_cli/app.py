@@ -8,19 +8,15 @@ from importlib.metadata import version
 import click
 
 from farspawn._cli import failures
-from farspawn._cli.delete import rm
-from farspawn._cli.describe_site import site
-from farspawn._cli.exit_codes import NOT_THE_TASK
+from farspawn._cli.act import rm, signal, stop
 from farspawn._cli.launch import launch
-from farspawn._cli.list_tasks import ps
+from farspawn._cli.logs import logs
+from farspawn._cli.look import poll, ps, wait
 from farspawn._cli.options import Settings, site_option
-from farspawn._cli.poll import poll
-from farspawn._cli.read_logs import logs
 from farspawn._cli.run import run
-from farspawn._cli.send_signal import signal
-from farspawn._cli.stop import stop
-from farspawn._cli.wait import wait
+from farspawn._cli.site import site
 from farspawn._cli.watch import watch
+from farspawn._cli.words import NOT_THE_TASK
 from farspawn._errors import FarspawnError
 
 

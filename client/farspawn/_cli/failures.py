@@ -1,5 +1,7 @@
 """Errors, told in one line that says what to do, or as JSON."""
 
+from collections.abc import Callable, Iterable
+
 import click
 
 from farspawn._cli.as_json import Json, print_record, to_json
@@ -10,6 +12,7 @@ from farspawn._errors import (
     NotServedError,
     RefusedError,
     SiteFaultError,
+    SiteUnavailableError,
     SiteUnreachableError,
     TaskNotFoundError,
 )
@@ -51,6 +54,20 @@ def tell_misuse(error: click.ClickException, settings: Settings) -> None:
 def warn(text: str) -> None:
     """Says on standard error what is not fatal."""
     click.echo(f"farspawn: {harmless(text)}", err=True)
+
+
+def for_each(task_ids: Iterable[str], act: Callable[[str], None], settings: Settings) -> int:
+    """Does it to each task, also after the site refused it for another; returns the exit code."""
+    code = 0
+    for task_id in dict.fromkeys(task_ids):
+        try:
+            act(task_id)
+        except SiteUnavailableError:
+            raise  # it would refuse the others just so
+        except RefusedError as error:
+            tell(error, settings, task_id)
+            code = settings.failure_code
+    return code
 
 
 def _fields(error: Exception, about: str) -> Json:

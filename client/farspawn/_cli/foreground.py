@@ -1,28 +1,34 @@
-"""One task in the foreground: its output to ours, our signals to it, until it has ended."""
+"""One task in the foreground: its output to ours, our input and signals to it, until it has ended."""
 
 import asyncio
+import os
 import signal
+import sys
 from contextlib import suppress
 
 from farspawn._async_client import AsyncClient
-from farspawn._async_process import AsyncProcess
-from farspawn._cli.as_json import print_record
-from farspawn._cli.exit_codes import NOT_THE_TASK, exit_code_of
+from farspawn._cli.as_json import log_line, print_record
 from farspawn._cli.failures import tell, warn
 from farspawn._cli.forwarding import Forwarding
 from farspawn._cli.options import Settings
-from farspawn._cli.pass_on import pass_on
-from farspawn._errors import TaskError
+from farspawn._cli.words import NOT_THE_TASK, exit_code_of
+from farspawn._errors import FarspawnError, InputClosedError, TaskError, TaskNotRunningError
+from farspawn._logs import AsyncLogReader
+from farspawn._process import AsyncProcess
 from farspawn._values import LogStream, TaskState
+
+_OUR_INPUT = 0
+_AT_ONCE = 64 << 10
 
 
 class Foreground:
     """Follows a task to its end."""
 
-    def __init__(self, site: AsyncClient, process: AsyncProcess, settings: Settings) -> None:
+    def __init__(self, site: AsyncClient, process: AsyncProcess, settings: Settings, *, with_input: bool) -> None:
         self._site = site
         self._process = process
         self._settings = settings
+        self._with_input = with_input
 
     async def run(self) -> int:
         """Returns the exit code that stands for the task's end.
@@ -31,7 +37,9 @@ class Foreground:
             BrokenPipeError: Nobody reads our output; the task has been stopped.
         """
         with Forwarding(self._site, self._process.task_id) as forwarding:
-            delivering = asyncio.create_task(forwarding.deliver())
+            helpers = [asyncio.create_task(forwarding.deliver())]
+            if self._with_input:
+                helpers.append(asyncio.create_task(self._pass_on_input()))
             ending = asyncio.create_task(self._follow_to_the_end())
             leaving = asyncio.create_task(forwarding.left_alone.wait())
             try:
@@ -41,7 +49,7 @@ class Foreground:
                 warn(f"task {self._process.task_id} is left alone: `farspawn poll` tells whether it runs")
                 return 128 + signal.SIGINT
             finally:
-                for task in (delivering, ending, leaving):
+                for task in (*helpers, ending, leaving):
                     task.cancel()
 
     async def _follow_to_the_end(self) -> int:
@@ -64,12 +72,72 @@ class Foreground:
     async def _pass_on_output(self) -> None:
         if self._process.status is not None and self._process.status.state is TaskState.FAILED:
             return  # it never wrote anything
-        copies = [
-            asyncio.create_task(pass_on(self._site, self._process, stream, as_json=self._settings.as_json))
-            for stream in (LogStream.STDOUT, LogStream.STDERR)
-        ]
+        streams = (LogStream.STDOUT, LogStream.STDERR)
+        copies = [asyncio.create_task(self._pass_on(stream)) for stream in streams]
         try:
             await asyncio.gather(*copies)
         finally:
             for copy in copies:
                 copy.cancel()
+
+    async def _pass_on(self, stream: LogStream) -> None:
+        """Passes on an output, attempt after attempt."""
+        attempt, offset = 0, None
+        while True:
+            output = self._site.read_logs(
+                self._process.task_id, stream, attempt=attempt, offset=offset, follow=offset is None
+            )
+            await self._write(output, stream)
+            # That there is no exit to report is told at the end.
+            with suppress(TaskError):
+                if output.complete or offset is not None:
+                    await self._process.poll()
+                else:
+                    await self._process.wait()  # the site ended the stream early: read the rest when it has ended
+            status = self._process.status
+            if not output.complete and offset is None:
+                attempt, offset = output.attempt, output.offset
+            elif status is None or status.attempt <= output.attempt:
+                return
+            else:
+                attempt, offset = output.attempt + 1, None
+
+    async def _write(self, output: AsyncLogReader, stream: LogStream) -> None:
+        # In threads: a pager that does not read must not keep signals from going through.
+        if self._settings.as_json:
+            async for line in output.lines():
+                await asyncio.to_thread(print_record, log_line(stream, line))
+            return
+        ours = sys.stderr.buffer if stream is LogStream.STDERR else sys.stdout.buffer
+        async for chunk in output:
+            await asyncio.to_thread(ours.write, chunk.data)
+            await asyncio.to_thread(ours.flush)
+
+    async def _pass_on_input(self) -> None:
+        try:
+            while data := await _read_our_input():
+                await self._process.write_input(data)
+            await self._process.close_input()
+        except (InputClosedError, TaskNotRunningError):
+            pass  # nobody reads it any more; whether that is wrong, the task's exit code tells
+        except FarspawnError as error:
+            warn(f"task {self._process.task_id} gets no more input: {error}")
+
+
+async def _read_our_input() -> bytes:
+    """What comes next; empty: nothing more."""
+    readable = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        # Not in a thread, which would wait for the terminal when the task has ended long since.
+        loop.add_reader(_OUR_INPUT, readable.set)
+    except PermissionError:
+        pass  # epoll takes no regular files, but these make nobody wait
+    except OSError:
+        return b""  # we were started without one
+    else:
+        try:
+            await readable.wait()
+        finally:
+            loop.remove_reader(_OUR_INPUT)
+    return os.read(_OUR_INPUT, _AT_ONCE)

@@ -9,7 +9,7 @@ from typing import Self
 
 from farspawn._async_client import AsyncClient
 from farspawn._cli.failures import warn
-from farspawn._cli.signals import NUMBER_OF
+from farspawn._cli.parsing import NUMBER_OF
 from farspawn._errors import FarspawnError, TaskNotRunningError
 from farspawn._values import SignalScope, StopPlan
 

@@ -1,11 +1,12 @@
 """What every command can be told: which site, and in which form to answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 import click
 
+from farspawn._cli.parsing import pairs
 from farspawn._client import Client
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -69,3 +70,20 @@ _json_option = click.option(
 def common_options(command: F) -> F:
     """`--site` and `--json`."""
     return site_option(_json_option(command))
+
+
+def _labels(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
+    return pairs(values)
+
+
+label_option = click.option(
+    "--label",
+    "-l",
+    "labels",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=_labels,
+    help="A label; may be given more than once.",
+)
+
+task_ids_argument = click.argument("task_ids", metavar="ID...", nargs=-1, required=True)

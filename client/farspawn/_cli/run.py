@@ -1,19 +1,17 @@
 """`farspawn run`: a task in the foreground, as `docker run` has a container."""
 
 import asyncio
-from collections.abc import Mapping
-from datetime import timedelta
+from contextlib import AsyncExitStack
 
 import click
 
+from farspawn._arguments import new_task_id
 from farspawn._async_client import AsyncClient
 from farspawn._cli.failures import warn
 from farspawn._cli.foreground import Foreground
+from farspawn._cli.launch import COMMAND_LINE, Wanted, spec_options
 from farspawn._cli.options import Settings, common_options, pass_settings
-from farspawn._cli.spec_options import COMMAND_LINE, spec_options
-from farspawn._errors import FarspawnError
-from farspawn._ids import new_task_id
-from farspawn._values import StopPlan
+from farspawn._errors import FarspawnError, LeaseExpiredError
 
 _EXAMPLE = """\b
 Example:
@@ -22,25 +20,15 @@ Example:
 
 @click.command(context_settings=COMMAND_LINE, epilog=_EXAMPLE)
 @click.option("--rm", "remove", is_flag=True, help="Forget the task and its logs when it has ended.")
+@click.option("--interactive", "-i", "with_input", is_flag=True, help="Pass our standard input on to the task.")
 @spec_options
 @common_options
 @pass_settings
-def run(
-    settings: Settings,
-    *,
-    remove: bool,
-    task_id: str,
-    env: Mapping[str, str],
-    cwd: str,
-    labels: Mapping[str, str],
-    max_runtime: timedelta | None,
-    grace: timedelta | None,
-    argv: tuple[str, ...],
-) -> int:
+def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool) -> int:
     """Start a task and stay with it to its end.
 
-    What it writes is passed on to here, and signals from here to it; its
-    standard input is empty. The exit code is the task's: 128+n if signal n
+    What it writes is passed on to here, and signals from here to it; without -i
+    its standard input is empty. The exit code is the task's: 128+n if signal n
     ended it, 127 if the program is missing, 126 if it cannot be executed, 125
     for whatever is not the task's.
 
@@ -48,31 +36,35 @@ def run(
     leaves it alone. With the --id of a task that exists, it is attached to.
     """
     settings.stands_for_the_task()
-    task_id = task_id or new_task_id()
+    wanted["task_id"] = wanted["task_id"] or new_task_id()
 
     async def foreground() -> int:
         async with AsyncClient(settings.site) as site:
             try:
-                process = await site.launch(
-                    argv,
-                    task_id=task_id,
-                    env=env,
-                    working_directory=cwd,
-                    labels=labels,
-                    max_runtime=max_runtime,
-                    stop=StopPlan(grace=grace),
-                )
-            except asyncio.CancelledError:
-                # By Ctrl-C; the later ones go to the task.
-                warn(f"interrupted: `farspawn poll {task_id}` tells whether the task was launched")
-                raise
-            try:
-                return await Foreground(site, process, settings).run()
+                return await _stay(site, wanted, settings, with_input=with_input)
             finally:
                 if remove:
-                    await _remove(site, task_id)
+                    await _remove(site, wanted["task_id"])
 
     return asyncio.run(foreground())
+
+
+async def _stay(site: AsyncClient, wanted: Wanted, settings: Settings, *, with_input: bool) -> int:
+    try:
+        process = await site.launch(**wanted, open_input=with_input)
+    except asyncio.CancelledError:
+        # By Ctrl-C; the later ones go to the task.
+        warn(f"interrupted: `farspawn poll {wanted['task_id']}` tells whether the task was launched")
+        raise
+    code = 0
+    try:
+        async with AsyncExitStack() as stack:
+            if wanted["lease"] is not None:
+                await stack.enter_async_context(site.keep_leases([process.task_id]))
+            code = await Foreground(site, process, settings, with_input=with_input).run()
+    except LeaseExpiredError as error:
+        warn(str(error))
+    return code
 
 
 async def _remove(site: AsyncClient, task_id: str) -> None:

@@ -7,8 +7,7 @@ import click
 
 from farspawn._cli.as_json import Json, print_record, to_json
 from farspawn._cli.harmless import harmless
-from farspawn._cli.options import Settings, common_options, pass_settings
-from farspawn._cli.pairs import label_option
+from farspawn._cli.options import Settings, common_options, label_option, pass_settings
 from farspawn._cli.words import words_for
 from farspawn._values import Checkpoint, TaskChanged, TaskDeleted, WatchEvent, WatchResumed
 

@@ -1,18 +1,29 @@
-"""How a task is, in a few words for people."""
+"""How a task is: in a few words for people, and in the exit code that stands for its end."""
 
+import errno
 import os
+from datetime import timedelta
 
-from farspawn._cli.signals import signal_name
-from farspawn._values import Cause, Outcome, TaskState, TaskStatus
+from farspawn._cli.parsing import SIGNAL_NAMES
+from farspawn._values import Cause, CleanupOutcome, LaunchPhase, Outcome, TaskState, TaskStatus
+
+NOT_THE_TASK = 125
+CANNOT_BE_EXECUTED = 126
+NOT_FOUND = 127
 
 
 def words_for(status: TaskStatus) -> str:
-    """For instance `running`, `exited 3`, `killed by SIGTERM (stop requested)`. Not made harmless."""
-    outcome = status.outcome
-    if outcome is None:
-        # A state that only a newer client knows of is one of a living task.
-        return "alive" if status.state is TaskState.UNSPECIFIED else status.state.name.lower()
-    words = _ending(status.state, outcome)
+    """For instance `running, ready`, `exited 3`, `killed by SIGTERM (stop requested)`. Not made harmless."""
+    attempt = f", attempt {status.attempt}" if status.attempt > 1 else ""
+    if status.outcome is not None:
+        return _end(status.state, status.outcome) + attempt
+    # A state that only a newer client knows of is one of a living task.
+    words = "alive" if status.state is TaskState.UNSPECIFIED else status.state.name.lower()
+    return words + (", ready" if status.ready else "") + attempt
+
+
+def _end(state: TaskState, outcome: Outcome) -> str:
+    words = _ending(state, outcome)
     if outcome.core_dumped:
         words += ", core dumped"
     if outcome.oom_killed:
@@ -22,7 +33,16 @@ def words_for(status: TaskStatus) -> str:
         words += f" ({outcome.cause.name.lower().replace('_', ' ')}{by})"
     if outcome.survivors:
         words += f", {len(outcome.survivors)} survive"
+    if outcome.cleanup is not None and outcome.cleanup.exit_code != 0:
+        words += f", cleanup {_cleanup(outcome.cleanup)}"
     return words
+
+
+def _cleanup(outcome: CleanupOutcome) -> str:
+    if outcome.timed_out:
+        return "timed out"
+    as_a_task = Outcome(outcome.exit_code, outcome.signal, launch_failure=outcome.launch_failure)
+    return _ending(TaskState.LOST, as_a_task)
 
 
 def _ending(state: TaskState, outcome: Outcome) -> str:
@@ -34,3 +54,30 @@ def _ending(state: TaskState, outcome: Outcome) -> str:
         failure = outcome.launch_failure
         return f"failed: {failure.path}: {os.strerror(failure.error_number)}"
     return f"{state.name.lower()}: {outcome.message}" if outcome.message else state.name.lower()
+
+
+def exit_code_of(status: TaskStatus) -> int:
+    """The task's exit code, 128 + n for a signal; 127, 126 or 125 for one that has none."""
+    outcome = status.outcome or Outcome()
+    if outcome.exit_code is not None:
+        return outcome.exit_code
+    if outcome.signal is not None:
+        return 128 + outcome.signal
+    failure = outcome.launch_failure
+    if failure is None or failure.phase not in (LaunchPhase.PROGRAM, LaunchPhase.SPAWN):
+        return NOT_THE_TASK
+    return NOT_FOUND if failure.error_number == errno.ENOENT else CANNOT_BE_EXECUTED
+
+
+def signal_name(number: int) -> str:
+    """`SIGTERM` for 15; `signal 40` for one that has no name."""
+    return f"SIG{SIGNAL_NAMES[number - 1]}" if 1 <= number <= len(SIGNAL_NAMES) else f"signal {number}"
+
+
+def span_text(span: timedelta) -> str:
+    """Roughly, in one unit, for people."""
+    seconds = max(0, int(span.total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3_600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

@@ -95,6 +95,23 @@ class Survivor:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanupOutcome:
+    """How a cleanup command ended. All None: nobody can know.
+
+    Attributes:
+        exit_code: Its exit code, 0 to 255. None: it has none, or that is unknown.
+        signal: The Linux number of the signal that ended it. None: none did, or that is unknown.
+        launch_failure: Why it was not started. None: it was.
+        timed_out: Whether it was killed because its time was over.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    launch_failure: LaunchFailure | None = None
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a task ended.
 
@@ -109,6 +126,7 @@ class Outcome:
         usage: What it used. None: the task FAILED or is LOST.
         survivors: What could not be ended even by SIGKILL. Empty: nothing of the task runs.
         launch_failure: Why the process could not be started. None unless the task FAILED.
+        cleanup: How the cleanup command ended. None: there was none.
     """
 
     exit_code: int | None = None
@@ -121,6 +139,7 @@ class Outcome:
     usage: ResourceUsage | None = None
     survivors: tuple[Survivor, ...] = ()
     launch_failure: LaunchFailure | None = None
+    cleanup: CleanupOutcome | None = None
 
     @property
     def returncode(self) -> int | None:

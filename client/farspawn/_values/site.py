@@ -43,11 +43,14 @@ class Limits:
         max_live_tasks: Tasks that have not ended, all owners together.
         max_command_bytes: Bytes of argv and env together, each string counted with its NUL.
         max_poll_tasks: Task ids in one poll.
+        max_ended_tasks: Ended tasks that are remembered; beyond it the oldest are deleted by themselves, with their
+            logs.
     """
 
     max_live_tasks: int
     max_command_bytes: int
     max_poll_tasks: int
+    max_ended_tasks: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,23 @@ class TaskTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt of a task that was, or is about to be, restarted.
+
+    Attributes:
+        number: Counts from 1.
+        state: How it ended: EXITED, FAILED or LOST.
+        times: When each of its phases was reached.
+        outcome: How it ended.
+    """
+
+    number: int
+    state: TaskState
+    times: TaskTimes
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class TaskStatus:
     """What changes about a task.
 
@@ -68,10 +85,12 @@ class TaskStatus:
         uid: The site's own name for this task: unique for ever, also when the id is used again.
         state: Where the task is in its life.
         revision: When this became true, as the site counts; a greater one is newer.
-        attempt: Counts from 1.
+        attempt: Which one this is; counts from 1.
         pid: The leader's process id on the site; None: none yet.
         times: When each phase was reached.
-        outcome: How it ended; None while it has not.
+        outcome: How its last attempt ended; None while the task has not.
+        ready: Whether the readiness check of this attempt has held.
+        earlier_attempts: The attempts before this one, oldest first, at most the last 20.
     """
 
     task_id: str
@@ -82,6 +101,8 @@ class TaskStatus:
     pid: int | None = None
     times: TaskTimes = TaskTimes()
     outcome: Outcome | None = None
+    ready: bool = False
+    earlier_attempts: tuple[Attempt, ...] = ()
 
     @property
     def ended(self) -> bool:

@@ -13,7 +13,8 @@ from farspawn import (
     TaskNotRunningError,
 )
 from farspawn._blocking import run
-from farspawn._input import STRIDE, _Input
+from farspawn._input import _Input
+from farspawn._verbs import INPUT_PIECE
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 
@@ -56,12 +57,14 @@ def test_what_is_missing_after_a_break_is_sent_again_and_nothing_else(passing: E
     ]
 
 
-def test_much_is_written_in_strides() -> None:
-    link = ScriptedLink([taken(0)], [taken(STRIDE)], [taken(STRIDE + 1)])
+def test_much_is_written_in_pieces_that_a_site_takes() -> None:
+    link = ScriptedLink([taken(0)], [taken(INPUT_PIECE)], [taken(INPUT_PIECE + 1)])
+    data = bytes(range(256)) * (INPUT_PIECE // 256) + b"!"
 
-    run(_Input(link, "a")._write(b"x" * (STRIDE + 1)))
+    run(_Input(link, "a")._write(data))
 
-    assert sum(len(data) for _, data, _ in sent(link)) == STRIDE + 1
+    assert b"".join(data for _, data, _ in sent(link)) == data
+    assert max(len(data) for _, data, _ in sent(link)) == INPUT_PIECE
 
 
 def test_the_input_of_another_attempt_does_not_get_the_rest_of_a_write() -> None:

@@ -64,17 +64,6 @@ def test_the_time_a_poll_is_held_is_known_to_its_caller() -> None:
     assert call.request.wait.seconds == 30
 
 
-def test_input_is_cut_into_pieces_that_a_site_takes() -> None:
-    data = bytes(range(256)) * 600  # 150 KiB
-
-    call = verbs.write_input("a", 7, data)
-
-    requests = [request for request in (call.request, *call.more) if isinstance(request, pb.WriteInputRequest)]
-    assert b"".join(request.data for request in requests) == data
-    assert [request.offset for request in requests] == [7, 7 + (64 << 10), 7 + (128 << 10)]
-    assert not any(request.end_of_input for request in requests)
-
-
 def test_offset_zero_is_an_offset_and_no_lines_are_lines() -> None:
     def start(offset: int | None, tail_lines: int | None) -> str | None:
         request = verbs.logs_request(

@@ -1,13 +1,27 @@
-"""Columns: with rich on a terminal, plain for other programs."""
+"""What the commands print for people: tables and lines, harmless for a terminal."""
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import click
 
 from farspawn._cli.harmless import harmless
+from farspawn._cli.words import span_text, words_for
+from farspawn._values import TaskStatus
 
 _GIVE_WAY = ("STATE", "COMMAND")
+
+
+def print_status(status: TaskStatus) -> None:
+    """One line."""
+    click.echo(harmless(f"{status.task_id}  {words_for(status)}"))
+
+
+def age_of(status: TaskStatus) -> str:
+    """How long ago the task was created; by this machine's clock and the site's."""
+    created = status.times.created
+    return span_text(datetime.now(UTC) - created) if created else "-"
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -30,7 +30,7 @@ def site(settings: Settings) -> None:
         ("keeper up since", _moment(about.keeper_started)),
         ("containment", ", ".join(tier.name.lower() for tier in about.containment)),
         ("live tasks", f"{load.live_tasks} (at most: {_limit(limits.max_live_tasks)})"),
-        ("ended tasks", str(load.ended_tasks)),
+        ("ended tasks", f"{load.ended_tasks} (remembered at most: {_limit(limits.max_ended_tasks)})"),
         ("bytes of command", f"at most: {_limit(limits.max_command_bytes)}"),
         ("ids in one poll", f"at most: {_limit(limits.max_poll_tasks)}"),
         ("revision", str(about.revision)),

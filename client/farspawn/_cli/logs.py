@@ -7,7 +7,7 @@ import click
 from farspawn._cli.as_json import log_line, print_records
 from farspawn._cli.harmless import OutputCleaner
 from farspawn._cli.options import Settings, common_options, pass_settings
-from farspawn._readers import LogReader
+from farspawn._logs import LogReader
 from farspawn._values import LogStream
 
 

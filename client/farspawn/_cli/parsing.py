@@ -1,0 +1,144 @@
+"""Words of the command line as values: spans of time, signals, NAME=VALUE, states, restart policies.
+
+What is wrong is said in one sentence that shows how it is written.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TypeVar
+
+import click
+
+from farspawn._values import Cleanup, RestartMode, RestartPolicy, TaskState
+
+T = TypeVar("T")
+
+_UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])", re.ASCII)
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+
+# signal(7), x86 and ARM, in order from 1. Python's own table is the one of the
+# machine it runs on.
+# fmt: off
+SIGNAL_NAMES = (
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1",
+    "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP",
+    "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR",
+    "SYS",
+)
+# fmt: on
+NUMBER_OF = {name: number for number, name in enumerate(SIGNAL_NAMES, start=1)}
+HIGHEST = 64  # the last real-time signal
+
+
+def option(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Makes a parser's ValueError one that names the option."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return convert
+
+
+def parse_span(text: str) -> timedelta:
+    """The span.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    wrong = ValueError(f"{text!r} is no span of time: write 10s, 1m30s, 2h, 500ms or seconds")
+    try:
+        if _SECONDS.fullmatch(text):
+            return timedelta(seconds=float(text))
+        parts = _PART.findall(text)
+        if not parts or "".join(number + unit for number, unit in parts) != text:
+            raise wrong
+        return sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
+    except OverflowError:
+        raise wrong from None
+
+
+def parse_signal(text: str) -> int:
+    """The number of `TERM`, `SIGTERM`, `sigterm` or `15`.
+
+    Raises:
+        ValueError: There is no such signal.
+    """
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= HIGHEST:
+        return int(text)
+    number = NUMBER_OF.get(text.upper().removeprefix("SIG"))
+    if number is None:
+        raise ValueError(f"{text!r} is no signal: write a name such as TERM or a number from 1 to {HIGHEST}")
+    return number
+
+
+def parse_state(text: str) -> TaskState:
+    """The state of `running` or `EXITED`.
+
+    Raises:
+        ValueError: There is no such state.
+    """
+    known = {state.name.lower(): state for state in TaskState if state}
+    if text.lower() not in known:
+        raise ValueError(f"{text!r} is no state: write {', '.join(known)}")
+    return known[text.lower()]
+
+
+def parse_restart(text: str) -> RestartPolicy:
+    """The policy of `no`, `on-failure`, `on-failure:3` or `always`.
+
+    Raises:
+        ValueError: There is no such policy.
+    """
+    mode, colon, most = text.partition(":")
+    if mode == "on-failure" and (not colon or (most.isascii() and most.isdigit() and int(most) > 0)):
+        return RestartPolicy(RestartMode.ON_FAILURE, max_restarts=int(most or 0))
+    if text not in ("no", "always"):
+        raise ValueError(f"{text!r} is no restart policy: write no, on-failure, on-failure:N or always")
+    return RestartPolicy(RestartMode.ALWAYS if text == "always" else RestartMode.NEVER)
+
+
+def parse_cleanup(text: str) -> Cleanup:
+    """The command, cut into words as a shell does; no shell runs it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    argv = shlex.split(text)
+    if not argv:
+        raise ValueError("a cleanup command has at least one word")
+    return Cleanup(tuple(argv))
+
+
+def pairs(texts: Iterable[str], environ: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """The names and their values; the last one of a name counts.
+
+    Args:
+        texts: As written.
+        environ: Where a name without a value gets it from. None: it needs one.
+
+    Raises:
+        click.BadParameter: One of them is none.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or (not equals and environ is None):
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+        if not equals and environ is not None:
+            if name not in environ:
+                raise click.BadParameter(f"{name} is not set here: write {name}=VALUE")
+            value = environ[name]
+        found[name] = value
+    return found
