@@ -39,7 +39,7 @@ class Changes:
         }
         self._deletions: deque[Uid] = deque()
         self._closed = False
-        self._waiting: dict[Uid | None, set[asyncio.Future[None]]] = {}  # None: for any task
+        self._waiting: dict[Uid | None, set[asyncio.Future[bool]]] = {}  # None: for any task
 
     def publish(self, change: Task | Deletion) -> None:
         """Make known what is stored: a task as it is now, or its deletion."""
@@ -50,8 +50,8 @@ class Changes:
             if len(self._deletions) > _DELETIONS_KEPT:
                 del self._newest[self._deletions.popleft()]
         self.revision = max(self.revision, change.revision)
-        _wake(self._waiting.get(change.uid, ()))
-        _wake(self._waiting.get(None, ()))
+        _ring(self._waiting.get(change.uid, ()))
+        _ring(self._waiting.get(None, ()))
 
     def since(self, revision: int) -> list[Task | Deletion]:
         """Return what changed after a revision, in the order of the revisions; of deletions only the recent ones."""
@@ -73,16 +73,19 @@ class Changes:
         """
         if self._closed:
             raise DrainingError(_ENDING)
-        bell: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        bell: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         keys: Collection[Uid | None] = [None] if uids is None else uids
         for key in keys:
             self._waiting.setdefault(key, set()).add(bell)
+        # A timer that rings the same bell: asyncio.wait_for makes tasks, and nobody waits more often than we do here.
+        timer = bell.get_loop().call_later(seconds, _ring, (bell,), False)  # nothing changed
         try:
-            done, _ = await asyncio.wait([bell], timeout=seconds)
+            changed = await bell
             if self._closed:
                 raise DrainingError(_ENDING)
-            return bool(done)
+            return changed
         finally:
+            timer.cancel()
             for key in keys:
                 waiting = self._waiting[key]
                 waiting.discard(bell)
@@ -93,10 +96,10 @@ class Changes:
         """Send everybody who waits away."""
         self._closed = True
         for waiting in self._waiting.values():
-            _wake(waiting)
+            _ring(waiting)
 
 
-def _wake(bells: Collection[asyncio.Future[None]]) -> None:
+def _ring(bells: Collection[asyncio.Future[bool]], changed: bool = True) -> None:
     for bell in bells:
         if not bell.done():
-            bell.set_result(None)
+            bell.set_result(changed)

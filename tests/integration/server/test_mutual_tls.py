@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 import signal
@@ -115,20 +114,17 @@ def test_others_tasks_do_not_exist(site: TlsSite) -> None:
     with site.caller("alice") as alice, site.caller("bob") as bob:
         task = alice.LaunchTask(launch("hers")).task
 
-        codes = [
-            refused(functools.partial(method, request)).code
-            for method, request in (
-                (bob.StopTask, pb.StopTaskRequest(task_id="hers")),
-                (bob.StopTask, pb.StopTaskRequest(task_id=task.status.uid)),
-                (bob.SignalTask, pb.SignalTaskRequest(task_id="hers", signal=9)),
-                (bob.DeleteTask, pb.DeleteTaskRequest(task_id="hers")),
-            )
-        ]
+        codes = {
+            refused(lambda: bob.StopTask(pb.StopTaskRequest(task_id="hers"))).code,
+            refused(lambda: bob.StopTask(pb.StopTaskRequest(task_id=task.status.uid))).code,
+            refused(lambda: bob.SignalTask(pb.SignalTaskRequest(task_id="hers", signal=9))).code,
+            refused(lambda: bob.DeleteTask(pb.DeleteTaskRequest(task_id="hers"))).code,
+        }
         polled = bob.Poll(pb.PollRequest(task_ids=["hers", task.status.uid]))
         listed = bob.ListTasks(pb.ListTasksRequest(filter=pb.TaskFilter(owner=ALICE)))
         watched = next(iter(bob.WatchTasks(pb.WatchTasksRequest())))
 
-    assert set(codes) == {grpc.StatusCode.NOT_FOUND}
+    assert codes == {grpc.StatusCode.NOT_FOUND}
     assert list(polled.unknown_task_ids) == ["hers", task.status.uid]
     assert list(listed.tasks) == []
     assert watched.WhichOneof("event") == "checkpoint"
