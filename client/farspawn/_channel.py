@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import grpc
 
@@ -66,6 +67,21 @@ def options(*, encrypted: bool) -> Sequence[tuple[str, int | str]]:
     return chosen
 
 
+def credentials_from_files(certificate: str, key: str, authorities: str) -> grpc.ChannelCredentials:
+    """Reads what mutual TLS needs, PEM files all of them.
+
+    Args:
+        certificate: Ours, with the chain up to a root that the site trusts.
+        key: The certificate's private key.
+        authorities: The roots that sign the certificates of sites.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    chain, private, roots = (Path(path).read_bytes() for path in (certificate, key, authorities))
+    return grpc.ssl_channel_credentials(roots, private, chain)
+
+
 def check_secure(address: Address, credentials: grpc.ChannelCredentials | None) -> None:
     """Refuses to talk over a network in the clear.
 
@@ -74,6 +90,6 @@ def check_secure(address: Address, credentials: grpc.ChannelCredentials | None) 
     """
     if credentials is None and not address.is_local:
         raise AddressError(
-            f"{address.target} is not on this machine: give credentials=grpc.ssl_channel_credentials(...), "
-            "or tunnel to a Unix socket or a loopback port"
+            f"{address.target} is not on this machine: give credentials (on the command line: "
+            "--certificate, --key and --authorities), or tunnel to a Unix socket or a loopback port"
         )

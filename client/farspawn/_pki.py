@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from farspawn._pki_error import PkiError as PkiError  # ours, for whoever uses this
+
 AUTHORITY = "ca"
 AUTHORITY_DAYS = 3650
 DEFAULT_DAYS = 90
@@ -29,15 +31,11 @@ _SKEW = dt.timedelta(minutes=5)  # clocks of two machines differ
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class PkiError(Exception):
-    """It cannot be made or read; the text says why and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """What a certificate says. `fingerprint` is its SHA-256, in lower-case hexadecimal, as `denied` takes it."""
 
-    path: Path
+    path: str
     names: Sequence[str]
     not_before: dt.datetime
     not_after: dt.datetime
@@ -227,7 +225,7 @@ def _described(path: Path, certificate: x509.Certificate) -> Certificate:
     except x509.ExtensionNotFound:
         names = x509.SubjectAlternativeName([])
     return Certificate(
-        path=path,
+        path=str(path),
         names=[str(name.value) for name in names],
         not_before=certificate.not_valid_before_utc,
         not_after=certificate.not_valid_after_utc,

@@ -12,12 +12,14 @@ from farspawn._cli.act import rm, signal, stop
 from farspawn._cli.launch import launch
 from farspawn._cli.logs import logs
 from farspawn._cli.look import poll, ps, wait
-from farspawn._cli.options import Settings, site_option
+from farspawn._cli.options import Settings, site_option, tls_options
+from farspawn._cli.pki import pki
 from farspawn._cli.run import run
 from farspawn._cli.site import site
 from farspawn._cli.watch import watch
 from farspawn._cli.words import NOT_THE_TASK
 from farspawn._errors import FarspawnError
+from farspawn._pki_error import PkiError
 
 
 class _App(click.Group):
@@ -35,6 +37,7 @@ class _App(click.Group):
 @click.group(cls=_App, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("farspawn"), message="%(prog)s %(version)s")
 @site_option
+@tls_options
 def app() -> None:
     """Launch, watch and stop processes on a site.
 
@@ -46,7 +49,7 @@ def app() -> None:
     """
 
 
-for command in (run, launch, ps, poll, wait, logs, stop, signal, watch, rm, site):
+for command in (run, launch, ps, poll, wait, logs, stop, signal, watch, rm, site, pki):
     app.add_command(command)
 
 
@@ -67,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> int:
         return _misuse_code(error)
     except click.Abort:
         return 130  # as a shell has it for SIGINT
-    except FarspawnError as error:
+    except (FarspawnError, PkiError) as error:
         failures.tell(error, settings)
         return settings.failure_code
     except ValueError as error:

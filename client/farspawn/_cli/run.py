@@ -39,7 +39,7 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool) -
     wanted["task_id"] = wanted["task_id"] or new_task_id()
 
     async def foreground() -> int:
-        async with AsyncClient(settings.site) as site:
+        async with AsyncClient(settings.site, credentials=settings.credentials()) as site:
             try:
                 return await _stay(site, wanted, settings, with_input=with_input)
             finally:
