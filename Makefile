@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 STUBS_VENV := .venv-stubs
 PACKAGES := core server client tests benchmarks examples scripts
 
-.PHONY: help setup demo test quick check lint types imports drift stubs bench clean
+CHAOS_MINUTES ?= 15
+
+.PHONY: help setup demo test quick check lint types imports drift stubs bench chaos clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,7 +55,10 @@ drift: $(STUBS_VENV)/.ready ## Are the committed stubs those of protos/?
 	$(STUBS_VENV)/bin/python scripts/generate_stubs.py --check client
 
 bench: setup ## Every figure beside its baseline, as a ratio
-	$(BIN)/python benchmarks/run_all.py
+	$(BIN)/python -m benchmarks.run_all
+
+chaos: setup ## Kill servers and keepers at random; check what callers were told (CHAOS_MINUTES, CHAOS_SEED)
+	$(BIN)/python tests/chaos/run.py --minutes $(CHAOS_MINUTES) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
 clean: ## Remove what make made
 	rm -rf $(VENV) $(STUBS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -199,8 +199,8 @@ class PollRequest(google.protobuf.message.Message):
     answer. 0: tell everything, at once.
     """
     renew_leases: builtins.bool
-    """Renew the leases of these tasks, when the call comes and when it is
-    answered.
+    """Renew the leases of these tasks, when the call comes and for as long as it
+    waits.
     """
     @property
     def task_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:

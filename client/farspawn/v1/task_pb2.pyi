@@ -420,7 +420,7 @@ class RestartPolicy(google.protobuf.message.Message):
     @property
     def initial_backoff(self) -> google.protobuf.duration_pb2.Duration:
         """Span before the first restart in a row; it doubles with each, and each is
-        shortened by a random part of up to a half. Unset: 1 second.
+        shortened by a random part of up to a half. Unset: 1 second. At least 10 ms.
         """
 
     @property
@@ -865,7 +865,9 @@ class TaskStatus(google.protobuf.message.Message):
     READY_FIELD_NUMBER: builtins.int
     EARLIER_ATTEMPTS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
-    """The task's id, unique among its owner's tasks."""
+    """The task's id, unique among its owner's tasks. Calls take the uid in its
+    place: so an admin names what others launched.
+    """
     uid: builtins.str
     """The site's own name for this task: unique for ever, also when the task id
     is used again after DeleteTask.
