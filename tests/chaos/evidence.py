@@ -63,11 +63,14 @@ class Evidence:
         self.attempts: dict[Key, Attempt] = {}
         self.names: dict[str, str] = {}
         self.history = history
+        self._last_attempts: dict[str, int] = {}  # of the tasks whose final state was seen
         self._specs = dict(_specs(history))
         for uid, seen in sights(history).items():
             self.names[uid] = seen[0].status.task_id
             for sight in seen:
                 self.attempts |= {(uid, each.number): each for each in sight.status.ended_attempts}
+                if sight.status.final:
+                    self._last_attempts[uid] = sight.status.attempt
 
     def spec_of(self, uid: str) -> str | None:
         """Return the name of a task's spec, if anybody was told it."""
@@ -92,15 +95,14 @@ class Evidence:
 
     def _without_a_task(self) -> Iterator[Finding]:
         launched = {task_id for call in self.history.calls if call.verb == "launch" for task_id in call.task_ids}
-        newest = {uid: max(number for each, number in self.attempts if each == uid) for uid, _ in self.attempts}
         for (uid, number), (line, *_) in self.lines["start"].items():
             why = ""
             if line.task_id not in launched or self.names.get(uid, line.task_id) != line.task_id:
                 why = "nobody launched it"
             elif uid not in self.names and not self._was_deleted(line):
                 why = "it ran, and nobody ever saw the task"
-            elif number > newest.get(uid, number):
-                why = f"it ran, and the task ended with attempt {newest[uid]}"
+            elif number > self._last_attempts.get(uid, number):
+                why = f"it ran, and the task ended with attempt {self._last_attempts[uid]}"
             if why:
                 yield Finding("no process without a task", f"{uid} attempt {number}: {why}", [str(line)])
 

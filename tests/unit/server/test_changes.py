@@ -72,7 +72,7 @@ def test_a_bell_rings_for_those_who_wait_for_this_task_or_any(names: str | None,
 
 
 def test_nobody_is_kept_in_the_books_after_waiting() -> None:
-    async def wait() -> dict[Uid | None, set[asyncio.Future[None]]]:
+    async def wait() -> dict[Uid | None, set[asyncio.Future[bool]]]:
         changes = Changes(0, [])
         await changes.wait([Uid("a"), Uid("b")], 0.0)
         cancelled = asyncio.create_task(changes.wait(None, 30.0))
