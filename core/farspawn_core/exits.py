@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import resource  # noqa: F401  # wait4 imports it when it has reaped already: without a descriptor left, an exit is lost
+import resource
 from dataclasses import dataclass
 
 from farspawn_core.errors import ExitUnknownError
+
+# os.wait4 imports it after it has reaped: were there no descriptor left for that, an exit would be lost.
+_LOADED_FOR_WAIT4 = resource
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import signal
 import sys
@@ -56,8 +57,8 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
 def reload(settings: site_settings.Settings) -> None:
     """Renew a running agent: its settings, and its code after an upgrade. No task notices, no exit is lost."""
     # What the keeper is about to execute, tried where a mistake costs nothing.
-    import farspawn_server.keeper.__main__
-    import farspawn_server.rpc.__main__  # noqa: F401
+    for module in ("farspawn_server.keeper.__main__", "farspawn_server.rpc.__main__"):
+        importlib.import_module(module)
 
     path = Path(settings.state) / "keeper.lock"
     keeper, images = _lock_holder(path)

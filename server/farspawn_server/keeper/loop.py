@@ -159,7 +159,7 @@ class Keeper:
         # Handlers run between any two steps of this thread: they only count. The loop hears of a signal through the
         # pipe, also of SIGCHLD.
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _do_nothing)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._count_shutdown)
         signal.signal(signal.SIGUSR1, self._note_reload)
@@ -279,3 +279,7 @@ class Keeper:
                 self._finished = True
             case Hello() | Holding() | Drain() | Reconfigure() | Answer() | InputTaken():
                 note("message not understood", kind=type(message).__name__)
+
+
+def _do_nothing(*_: object) -> None:
+    """Handle a signal whose arrival is all that matters."""

@@ -101,8 +101,12 @@ def _register(
     return kind(
         handle,
         request_deserializer=request_type.FromString,
-        response_serializer=lambda answer: answer.SerializeToString(),
+        response_serializer=_serialized,
     )
+
+
+def _serialized(answer: Message) -> bytes:
+    return answer.SerializeToString()
 
 
 async def _only(requests: AsyncIterator[_Request]) -> _Request:

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import grpc
 from google.protobuf.any_pb2 import Any
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from farspawn_server.task import errors
@@ -52,7 +53,7 @@ def status_of(refusal: errors.Refusal) -> tuple[grpc.StatusCode, str, tuple[tupl
     status = STATUS_OF[type(refusal)]
     message = _cut(str(refusal), _MESSAGE_BYTES)
     metadata = {name: _cut(value, _METADATA_BYTES) for name, value in refusal.metadata.items()}
-    details = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(refusal, errors.SpecInvalidError):
         bad = error_details_pb2.BadRequest()
         for each in refusal.violations:
