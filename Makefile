@@ -7,10 +7,10 @@ PACKAGES := core server client tests benchmarks examples scripts
 
 CHAOS_MINUTES ?= 15
 
-.PHONY: help setup demo test quick check lint types imports drift stubs bench chaos clean
+.PHONY: help setup demo test test-all quick check lint types imports drift stubs bench chaos clean
 
 help: ## Show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: $(VENV)/.ready ## Make the development environment in .venv
 
@@ -23,13 +23,16 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup ## Federated averaging over two sites, then a stop that means it
 	$(BIN)/python examples/federated_averaging/run.py
 
-test: setup ## Every test
+test: setup ## The tests, without the slow ones
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+test-all: setup ## Every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 quick: setup ## The tests that take no more than moments
 	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
 
-check: lint types imports drift test ## What CI runs
+check: lint types imports drift test-all ## What CI runs
 
 lint: setup $(STUBS_VENV)/.ready
 	$(BIN)/ruff check .

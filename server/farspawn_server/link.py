@@ -119,12 +119,18 @@ class KeeperLink(asyncio.Protocol):
             del self._writing[sequence]
 
     async def obeyed(self) -> None:
-        """Wait until the keeper has done all that it was told so far, or is gone."""
+        """Wait until the keeper has done all that it was told so far.
+
+        Raises:
+            ConnectionError: it is gone.
+        """
 
         async def ask() -> None:
             await self.members("")  # it obeys in order, and answers this when the rest is done
 
         await asyncio.wait({asyncio.create_task(ask()), self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        if self._gone.done():
+            raise ConnectionError("the keeper is gone")
 
     async def _ask(self, sequence: int, message: Message) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

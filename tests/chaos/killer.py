@@ -24,7 +24,7 @@ _KINDS = (
 
 _AT_A_CHANGE = 0.7
 _PATIENCE_SECONDS = 2.0
-_CALL_SECONDS = 0.02
+_CALL_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,8 +62,13 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     await server.start()
     watching = None if certificates is None else asyncio.create_task(certificates.watch())
     log.info("listening", extra={"address": settings.listen})
-    hello = await link.open(SERVER_SOCKET)
-    await supervisor.recover(link, hello)
+    try:
+        hello = await link.open(SERVER_SOCKET)
+        await supervisor.recover(link, hello)
+    except ConnectionError as error:
+        # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
+        log.warning("not recovered", extra={"error": str(error)})
+        _end(1)
     await server.report(serving=not hello.draining)
     if hello.draining:
         drained.set()

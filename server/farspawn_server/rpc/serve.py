@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -21,6 +23,9 @@ _OPTIONS = (
     ("grpc.max_concurrent_streams", 1024),
     ("grpc.server_handshake_timeout_ms", 5000),
 )
+
+
+_LAST_WORDS_SECONDS = 5.0
 
 
 class AddressInUseError(Exception):
@@ -48,7 +53,12 @@ class Server:
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._grpc)
         if address.startswith("unix:"):
-            _claim_socket(Path(address.removeprefix("unix:")))
+            path = Path(address.removeprefix("unix:"))
+            _claim_directory(path.parent)
+            _once_free(lambda: _probe(path))
+        _once_free(lambda: self._bind(address, certificates))
+
+    def _bind(self, address: str, certificates: Certificates | None) -> None:
         try:
             if certificates is None:
                 self._grpc.add_insecure_port(address)
@@ -73,18 +83,35 @@ class Server:
         await self._grpc.stop(grace)
 
 
-def _claim_socket(path: Path) -> None:
-    """Make the socket's directory ours alone: it is what tells the owner of the site from everybody else.
+def _once_free(take: Callable[[], None]) -> None:
+    """Take the address as soon as nobody has it, or raise what `take` raises.
 
-    gRPC would silently replace a socket that another agent listens on.
+    The server of a keeper that has just died has it for its last words, and until they are stored nobody may read the
+    store: this wait is for both.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = path.parent.stat()
+    deadline = time.monotonic() + _LAST_WORDS_SECONDS
+    while True:
+        try:
+            return take()
+        except AddressInUseError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _claim_directory(directory: Path) -> None:
+    """Make the socket's directory ours alone: it is what tells the owner of the site from everybody else."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.stat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise AddressInUseError(
-            f"{path.parent} must belong to uid {os.getuid()} with mode 0700: whoever can open a socket in it owns "
+            f"{directory} must belong to uid {os.getuid()} with mode 0700: whoever can open a socket in it owns "
             "the site's tasks. Choose another directory, or chmod 0700"
         )
+
+
+def _probe(path: Path) -> None:
+    """See that nobody listens on a socket: gRPC would silently replace it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

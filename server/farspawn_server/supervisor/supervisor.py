@@ -81,7 +81,11 @@ class Supervisor:
     # --- the site ------------------------------------------------------------------------------------------------
 
     async def recover(self, link: KeeperLink, hello: Hello) -> None:
-        """Take stock: bring what is stored and what the keeper holds together. From then on calls are served."""
+        """Take stock: bring what is stored and what the keeper holds together. From then on calls are served.
+
+        Raises:
+            ConnectionError: the keeper is gone; nothing is served.
+        """
         self._revision, tasks = self._store.load()
         self._changes = Changes(self._revision, tasks)
         if tasks:

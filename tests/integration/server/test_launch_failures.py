@@ -79,11 +79,6 @@ def test_a_working_directory_that_cannot_be_entered(agent: Agent, path: str, nam
     assert failure(agent, ["true"], cwd=path) == (name, DIRECTORY, path)
 
 
-def test_more_arguments_than_the_kernel_takes(agent: Agent) -> None:
-    # Small for us, who count bytes; the kernel also counts eight bytes for each pointer.
-    assert failure(agent, ["true", *[""] * 300_000])[:2] == ("E2BIG", SPAWN)
-
-
 def test_a_failed_task_has_no_exit_no_usage_and_no_process(agent: Agent) -> None:
     status = until_ended(agent.stub, launch(agent.stub, ["/no/such/program"]).status.task_id)
 
