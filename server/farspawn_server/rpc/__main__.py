@@ -42,7 +42,7 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     drained, lost = asyncio.Event(), asyncio.Event()
     store = Store(state / "farspawn.db")
     limits = Limits(**msgspec.structs.asdict(settings.limits))
-    gate = Gate(roster(settings))
+    gate = Gate(None if settings.tls is None else roster(settings))
     certificates = None if settings.tls is None else Certificates(*map(Path, msgspec.structs.astuple(settings.tls)))
     supervisor = Supervisor(store=store, logs=LogFiles(state / "logs"), limits=limits)
 

@@ -25,13 +25,15 @@ _T = TypeVar("_T")
 class Gate:
     """Lets callers in. Used from one event loop."""
 
-    def __init__(self, roster: Roster) -> None:
-        """`roster` holds until `renew`."""
+    def __init__(self, roster: Roster | None) -> None:
+        """`roster` holds until `renew`. None: there are no certificates here, and everybody is the owner."""
         self._roster = roster
         self._renewed = asyncio.Event()
 
     def renew(self, roster: Roster) -> None:
         """Let others in from now on; streams of those who are let in no more end."""
+        if self._roster is None:
+            return
         self._roster = roster
         self._renewed.set()
         self._renewed = asyncio.Event()
@@ -43,8 +45,10 @@ class Gate:
             UnauthenticatedError: there is no identity to be had from the connection.
             PolicyDeniedError: the site's owner does not allow it.
         """
+        if self._roster is None:
+            return LOCAL
         facts = context.auth_context()
-        caller = self._roster.admit(identity(facts), fingerprint(facts)) if _has_certificate(facts) else LOCAL
+        caller = self._roster.admit(identity(facts), fingerprint(facts))
         authorise(caller, method)
         return caller
 
@@ -56,7 +60,7 @@ class Gate:
         Raises:
             PolicyDeniedError: the site's owner allows it no more.
         """
-        if not _has_certificate(context.auth_context()):
+        if self._roster is None:
             async for answer in answers:  # the owner's own: nothing can change for it
                 yield answer
             return
@@ -106,7 +110,3 @@ def fingerprint(facts: Mapping[str, Iterable[bytes]]) -> str:
     """Return the SHA-256 of the connection's certificate, in lower-case hexadecimal."""
     (pem,) = facts["x509_pem_cert"]
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
-
-
-def _has_certificate(facts: Mapping[str, Iterable[bytes]]) -> bool:
-    return "x509_pem_cert" in facts
