@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from chaos.evidence import Evidence
 from chaos.findings import Finding
 from chaos.history import Call, Fate, History
-from chaos.killer import Strike
 from chaos.programs import random_spec
 from chaos.seen import Attempt
+from chaos.strike import Strike
 from farspawn.v1 import task_pb2
 
 _EARLY = 0.02

@@ -12,9 +12,10 @@ from pathlib import Path
 from chaos.chains import sights
 from chaos.findings import Finding
 from chaos.history import Fate, History, Launched, Listed, Read
-from chaos.killer import Strike
 from chaos.programs import random_spec
 from chaos.seen import Attempt
+from chaos.strike import Strike
+from chaos.translate import Start
 
 Key = tuple[str, int]
 """Uid and attempt."""
@@ -76,6 +77,13 @@ class Evidence:
         """Return the name of a task's spec, if anybody was told it."""
         return self._specs.get(uid)
 
+    def starts(self) -> Iterator[Start]:
+        """Yield when each attempt began to run."""
+        for lines in self.lines["start"].values():
+            for line in lines:
+                at = line.since_boot - self.history.since_boot(0)
+                yield Start(line.task_id, line.uid, line.attempt, at - _UPTIME_STEP, at + _UPTIME_STEP)
+
     def judge(self, strikes: Sequence[Strike]) -> Iterator[Finding]:
         """Yield each contradiction."""
         yield from self._more_than_once("start", "an attempt starts at most once")
@@ -99,22 +107,10 @@ class Evidence:
             why = ""
             if line.task_id not in launched or self.names.get(uid, line.task_id) != line.task_id:
                 why = "nobody launched it"
-            elif uid not in self.names and not self._was_deleted(line):
-                why = "it ran, and nobody ever saw the task"
             elif number > self._last_attempts.get(uid, number):
                 why = f"it ran, and the task ended with attempt {self._last_attempts[uid]}"
             if why:
                 yield Finding("no process without a task", f"{uid} attempt {number}: {why}", [str(line)])
-
-    def _was_deleted(self, line: Line) -> bool:
-        """Whether the task may have been deleted before anybody saw it."""
-        started = line.since_boot - self.history.since_boot(0) - _UPTIME_STEP
-        return any(
-            call.verb == "delete"
-            and line.task_id in call.task_ids
-            and (call.fate is Fate.UNKNOWN or (call.fate is Fate.ANSWERED and call.end > started))
-            for call in self.history.calls
-        )
 
     def _ending(self, key: Key, attempt: Attempt) -> Iterator[str]:
         exits = [int(line.value) for line in self.lines["exit"].get(key, ())]

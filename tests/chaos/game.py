@@ -19,6 +19,7 @@ from chaos.killer import Killer
 from chaos.pace import pause
 from chaos.seen import Status
 from chaos.site import PATIENCE, Site
+from chaos.traps import Traps
 from chaos.watcher import Watcher
 
 _WATCHERS = 2
@@ -36,8 +37,9 @@ class Game:
 
     def __init__(self, directory: Path, seed: str, clients: int) -> None:
         """Describe a run; `play` brings everybody together."""
-        self.site = Site(directory, Random(f"{seed}/site"))
         self.history = History(directory / "history.jsonl")
+        self._traps = Traps(directory, self.history, Random(f"{seed}/traps"))
+        self.site = Site(directory, Random(f"{seed}/site"), self._traps)
         self.killer = Killer(self.site, self.history, Random(f"{seed}/killer"))
         self.findings: list[Finding] = []
         self._seed = seed
@@ -60,6 +62,7 @@ class Game:
             for player in players:
                 group.create_task(player.run(enough))
             group.create_task(_ring(enough, seconds))
+        self.site.calm()
         if await self.site.serves(PATIENCE):
             await self._end_all_tasks(janitor, last)
             await self._catch_up(watchers, last)
@@ -75,9 +78,10 @@ class Game:
         told = evidence.Evidence(evidence.read(self.site.evidence), self.history)
         self.findings += chains.judge(self.history)
         self.findings += watches.judge(self.history)
-        self.findings += told.judge(self.killer.strikes)
-        self.findings += deadlines.judge(told, self.history, self.killer.strikes)
-        self.findings += orders.judge(self.history.calls)
+        strikes = [*self.killer.strikes, *self._traps.strikes]
+        self.findings += told.judge(strikes)
+        self.findings += deadlines.judge(told, self.history, strikes)
+        self.findings += orders.judge(self.history.calls, told.starts())
         return self.findings
 
     def totals(self) -> Iterator[str]:
@@ -86,6 +90,7 @@ class Game:
         yield f"{len(self.history.calls)} calls: {_counted(self.history.counts)}"
         yield f"{sum(map(len, self.history.watches.values()))} messages in {len(self.history.watches)} watches"
         yield f"{sum(self.killer.counts.values())} strikes: {_counted(self.killer.counts)}"
+        yield f"{len(self._traps.strikes)} traps: {_counted(Counter(strike.kind for strike in self._traps.strikes))}"
         states = Counter(attempt.state for attempt in told.attempts.values())
         yield f"{len(told.names)} tasks, {len(told.attempts)} ended attempts: {_counted(states)}"
         yield f"evidence of {len(told.lines['start'])} starts and {len(told.lines['cleanup'])} cleanups"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from dataclasses import dataclass
 from random import Random
 
 from chaos.history import History
 from chaos.pace import pause
 from chaos.site import Site, paused
+from chaos.strike import Strike
 from farspawn_core import proc
 
 _KINDS = (
@@ -25,20 +25,6 @@ _KINDS = (
 _AT_A_CHANGE = 0.7
 _PATIENCE_SECONDS = 2.0
 _CALL_SECONDS = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Strike:
-    """Something done to the site, from `start` until it was over."""
-
-    kind: str
-    start: float
-    end: float
-
-    @property
-    def kills_keeper(self) -> bool:
-        """Whether the keeper was killed."""
-        return "keeper" in self.kind or self.kind == "both"
 
 
 class Killer:
@@ -113,6 +99,6 @@ class Killer:
             proc.send(process, signal.SIGKILL)
 
     def _note(self, kind: str, start: float) -> None:
-        strike = Strike(kind, start, self._history.now())
+        strike = Strike(kind, start, self._history.now(), "keeper" in kind or kind == "both")
         self.strikes.append(strike)
         self._history.note(kind, start)

@@ -180,6 +180,23 @@ class MaybeStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class Ran:
+    """The task itself wrote down that it began to run: what a task says is an answer as good as any."""
+
+    uid: str
+    attempt: int
+
+    def __call__(self, state: State) -> State | None:
+        """See Step."""
+        if isinstance(state, Absent):
+            return None
+        named = _named(state, self.uid)
+        if named is not None and named.seen is not None and (named.seen.final or named.seen.attempt > self.attempt):
+            return None
+        return named
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """There is no such task."""
 

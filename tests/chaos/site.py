@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.agent import farspawnd, plain_environment
 
+from chaos.traps import Traps
 from farspawn_core import proc, spawn
 from farspawn_core._libc import become_subreaper
 
@@ -33,7 +34,7 @@ _COOKIE = "FARSPAWN_TASK_UID"
 class Site:
     """One farspawnd that is always started again. Used from one event loop."""
 
-    def __init__(self, directory: Path, dice: Random) -> None:
+    def __init__(self, directory: Path, dice: Random, traps: Traps) -> None:
         """Describe the site in a directory whose path is short."""
         self.directory = directory
         self.address = f"unix:{directory}/s/a.sock"
@@ -41,8 +42,10 @@ class Site:
         self.keeper = 0
         self.incidents: list[str] = []
         self._dice = dice
+        self._traps = traps
         self._exits: dict[int, asyncio.Future[int]] = {}
         self._expected_dead: set[int] = set()
+        self._calm = False
         self._ending = False
         self._guard: asyncio.Task[None] | None = None
 
@@ -92,7 +95,12 @@ class Site:
 
     async def run(self, *command: str) -> int:
         """Run a command of farspawnd to its end and return its exit code, or minus its signal."""
-        return await self._spawn(farspawnd("--state", str(self.directory / "state"), *command))[1]
+        return await self._spawn(farspawnd("--state", str(self.directory / "state"), *command), {})[1]
+
+    def calm(self) -> None:
+        """From now on nothing strikes from within."""
+        self._calm = True
+        self._traps.disarm()
 
     async def stop(self) -> int:
         """Shut the agent down and return its exit code."""
@@ -132,18 +140,20 @@ class Site:
     async def _keep_alive(self) -> None:
         while not self._ending:
             options = ("--state", str(self.directory / "state"), "--listen", self.address)
-            self.keeper, ended = self._spawn(farspawnd(*options))
+            trap = {} if self._calm else self._traps.arm()
+            self.keeper, ended = self._spawn(farspawnd(*options), trap)
             pid, code = self.keeper, await ended
             if self._ending:
                 return
-            if pid not in self._expected_dead:
+            if not (self._traps.disarm() or pid in self._expected_dead):
                 self.incidents.append(f"the agent ended by itself: exit code {code} (minus: signal) of pid {pid}")
             self.keeper = 0
             await asyncio.sleep(self._dice.choice((0.0, 0.1, 1.0)))  # RestartSec=
 
-    def _spawn(self, argv: list[str]) -> tuple[int, asyncio.Future[int]]:
+    def _spawn(self, argv: list[str], more: Mapping[str, str]) -> tuple[int, asyncio.Future[int]]:
         with self.log.open("ab") as log:
-            pid = spawn(argv, env=plain_environment(), descriptors=(0, log.fileno(), log.fileno()))
+            env = {**plain_environment(), **more}
+            pid = spawn(argv, env=env, descriptors=(0, log.fileno(), log.fileno()))
         self._exits[pid] = asyncio.get_running_loop().create_future()
         return pid, self._exits[pid]
 

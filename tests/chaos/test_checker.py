@@ -15,6 +15,7 @@ from chaos.model import (
     Missing,
     Observed,
     ObservedLate,
+    Ran,
     Repeated,
     Step,
     Stopped,
@@ -118,6 +119,11 @@ RIGHT = {
         unheard(2, MaybeStopped()),
         at(4, 5, Observed(status(5, "RUNNING", attempt=2))),
     ],
+    "a task that ran was launched by a call without an answer": [
+        unheard(0, MaybeLaunched("spec")),
+        at(1, 2, Ran("u1", 1)),
+        at(3, 4, Repeated("spec", "u1")),
+    ],
     "nothing new since what was seen": [
         at(0, 1, LAUNCHED),
         at(2, 3, Observed(RUNNING)),
@@ -212,6 +218,16 @@ WRONG = {
         at(0, 1, LAUNCHED),
         at(2, 3, Observed(EXITED)),
         at(4, 5, There(alive=True)),
+    ],
+    "a task that ran and that the site does not know": [
+        unheard(0, MaybeLaunched("spec")),
+        at(1, 2, Ran("u1", 1)),
+        at(3, 4, Launched("spec", "u2")),
+    ],
+    "a task that ran after its end": [
+        at(0, 1, LAUNCHED),
+        at(2, 3, Observed(EXITED)),
+        at(4, 5, Ran("u1", 1)),
     ],
     "a poll that slept through a change": [
         at(0, 1, LAUNCHED),

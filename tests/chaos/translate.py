@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from chaos import model
 from chaos.checker import Operation
@@ -11,13 +12,31 @@ from chaos.history import Call, Fate, Launched, Listed, Polled
 from chaos.model import Step
 from chaos.seen import Status
 
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that began to run, at some moment from `earliest` to `latest`."""
+
+    task_id: str
+    uid: str
+    attempt: int
+    earliest: float
+    latest: float
+
+    def __str__(self) -> str:
+        return f"{self.earliest:10.4f} to {self.latest:10.4f} {self.task_id} {self.uid} ran attempt {self.attempt}"
+
+
 _NOT_DONE = ("RECOVERING", "DRAINING")
 """Refusals that promise that nothing was done, whatever was asked."""
 
 
-def operations(calls: list[Call]) -> dict[str, list[Operation]]:
-    """Return the operations on each task id."""
+def operations(calls: list[Call], starts: Iterable[Start] = ()) -> dict[str, list[Operation]]:
+    """Return the operations on each task id; `starts` are what the tasks themselves wrote down."""
     found: dict[str, list[Operation]] = {task_id: [] for call in calls for task_id in call.task_ids}
+    for start in starts:
+        ran = model.Ran(start.uid, start.attempt)
+        found.setdefault(start.task_id, []).append(Operation(ran, start.earliest, start.latest, call=start))
     for call in calls:
         for task_id in call.task_ids:
             for step, after in _steps(call, task_id):

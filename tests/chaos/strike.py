@@ -1,0 +1,15 @@
+"""Something that befell the site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """What was done, from `start` until it was over; `kills_keeper`: the keeper may have died of it."""
+
+    kind: str
+    start: float
+    end: float
+    kills_keeper: bool
