@@ -149,10 +149,34 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class Confinement:
+    """What the site's owner imposes on a process, looked at when it is started.
+
+    Attributes:
+        directories: its working directory must be within one of these, symbolic links resolved; none: anywhere.
+        sha256: of its program's file, in lower-case hexadecimal; empty: any.
+        user: name of the user that it runs as; empty: the agent's own.
+        address_space_bytes, cpu_seconds, open_files, processes: resource limits, see setrlimit(2); 0: the agent's own.
+        memory_bytes: of all its processes together, by a cgroup where there is one; 0: no limit.
+        niceness: see nice(1); 0: the agent's own.
+    """
+
+    directories: list[str] = field(default_factory=list)
+    sha256: str = ""
+    user: str = ""
+    address_space_bytes: int = 0
+    cpu_seconds: int = 0
+    open_files: int = 0
+    processes: int = 0
+    memory_bytes: int = 0
+    niceness: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Spawn:
     """Server to keeper: start a task's leader, once. The answer is a Holding, also if it was started before.
 
-    `open_input`: its standard input is a pipe for `Write`; else it is empty.
+    `open_input`: its standard input is a pipe for `Write`; else it is empty. `confinement`: None: nothing is imposed.
     """
 
     uid: str
@@ -162,6 +186,7 @@ class Spawn:
     stdout: str
     stderr: str
     open_input: bool = False
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +280,7 @@ _KINDS: dict[str, type[Message]] = {
 }
 _FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(each.name for each in dataclasses.fields(kind))
-    for kind in (*_KINDS.values(), Failure, Ended, Spent)
+    for kind in (*_KINDS.values(), Failure, Ended, Spent, Confinement)
 }
 _T = TypeVar("_T")
 
@@ -313,6 +338,8 @@ def _build(kind: type[Message], fields: dict[str, object]) -> Message:
         held = fields.get("holdings", [])
         assert isinstance(held, list)
         fields["holdings"] = [holding_of(holding) for holding in held]
+    if kind is Spawn and isinstance(confinement := fields.get("confinement"), dict):
+        fields["confinement"] = _make(Confinement, confinement)
     return _make(kind, fields)
 
 
