@@ -33,12 +33,12 @@ class TlsSite(Agent):
         address = f"127.0.0.1:{port}"
         super().__init__(directory, "--config", str(self.config), listen=address, credentials=self.credentials("admin"))
 
-    def configure(self, *, denied: Sequence[str] = ()) -> None:
-        """Write the settings."""
+    def configure(self, *, denied: Sequence[str] = (), policy: str = '[policy]\nallow = "any"\n') -> None:
+        """Write the settings; `policy`: more tables."""
         grants = "".join(f'[[grants]]\nidentity = "{identity}"\nrole = "{role}"\n' for identity, role in GRANTS)
         files = {"certificate": "site.pem", "key": "site.key", "authorities": "ca.pem"}
         tls = "".join(f'{key} = "{self.pki / name}"\n' for key, name in files.items())
-        self.config.write_text(f"denied = {list(denied)!r}\n[tls]\n{tls}{grants}")
+        self.config.write_text(f"denied = {list(denied)!r}\n[tls]\n{tls}{grants}{policy}")
 
     def credentials(self, name: str) -> grpc.ChannelCredentials:
         """Return what a caller with a certificate of this name connects with."""

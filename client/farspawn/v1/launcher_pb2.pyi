@@ -90,8 +90,25 @@ class LaunchTaskRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    @typing.final
+    class SecretsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     TASK_ID_FIELD_NUMBER: builtins.int
     SPEC_FIELD_NUMBER: builtins.int
+    SECRETS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """1 to 128 characters of `A-Z a-z 0-9 . _ : -`, the first a letter or digit.
     Empty: the site makes a UUIDv7, and a repeated call starts another task.
@@ -100,14 +117,24 @@ class LaunchTaskRequest(google.protobuf.message.Message):
     def spec(self) -> farspawn.v1.task_pb2.TaskSpec:
         """Required. What to run."""
 
+    @property
+    def secrets(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Environment that nobody is shown: by name, with the same rules as
+        TaskSpec.env. It is in no answer, log, audit or digest; the site keeps it
+        with the task until that has ended. The programs of the task see it, and
+        whoever may read their memory. A repeated call that gives others changes
+        nothing.
+        """
+
     def __init__(
         self,
         *,
         task_id: builtins.str = ...,
         spec: farspawn.v1.task_pb2.TaskSpec | None = ...,
+        secrets: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["spec", b"spec", "task_id", b"task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["secrets", b"secrets", "spec", b"spec", "task_id", b"task_id"]) -> None: ...
 
 Global___LaunchTaskRequest: typing_extensions.TypeAlias = LaunchTaskRequest
 

@@ -304,6 +304,8 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     - ALREADY_EXISTS, TASK_ID_REUSED: the id names a task with another spec;
       metadata: existing_digest, given_digest. Choose another id, or delete
       the ended task.
+    - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
+      than was asked for; metadata: template, revision.
     - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
       again when tasks have ended.
     - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.
@@ -436,6 +438,8 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         - ALREADY_EXISTS, TASK_ID_REUSED: the id names a task with another spec;
           metadata: existing_digest, given_digest. Choose another id, or delete
           the ended task.
+        - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
+          than was asked for; metadata: template, revision.
         - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
           again when tasks have ended.
         - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.

@@ -5,7 +5,9 @@ What a site is and what it can do, so that clients can degrade."""
 
 import builtins
 import collections.abc
+import farspawn.v1.task_pb2
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -19,6 +21,34 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _Admission:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _AdmissionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Admission.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ADMISSION_UNSPECIFIED: _Admission.ValueType  # 0
+    """A newer site has a rule unknown to this client."""
+    ADMISSION_TEMPLATES: _Admission.ValueType  # 1
+    """Only templates."""
+    ADMISSION_PROGRAMS: _Admission.ValueType  # 2
+    """Templates, and the programs of a list."""
+    ADMISSION_ANY: _Admission.ValueType  # 3
+    """Any program."""
+
+class Admission(_Admission, metaclass=_AdmissionEnumTypeWrapper):
+    """Which programs the site's owner lets callers start."""
+
+ADMISSION_UNSPECIFIED: Admission.ValueType  # 0
+"""A newer site has a rule unknown to this client."""
+ADMISSION_TEMPLATES: Admission.ValueType  # 1
+"""Only templates."""
+ADMISSION_PROGRAMS: Admission.ValueType  # 2
+"""Templates, and the programs of a list."""
+ADMISSION_ANY: Admission.ValueType  # 3
+"""Any program."""
+Global___Admission: typing_extensions.TypeAlias = Admission
 
 class _SiteState:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -96,6 +126,11 @@ class Site(google.protobuf.message.Message):
         MAX_COMMAND_BYTES_FIELD_NUMBER: builtins.int
         MAX_POLL_TASKS_FIELD_NUMBER: builtins.int
         MAX_ENDED_TASKS_FIELD_NUMBER: builtins.int
+        MAX_LIVE_TASKS_PER_OWNER_FIELD_NUMBER: builtins.int
+        MAX_LAUNCHES_PER_SECOND_FIELD_NUMBER: builtins.int
+        MAX_RUNTIME_FIELD_NUMBER: builtins.int
+        MAX_LEASE_TTL_FIELD_NUMBER: builtins.int
+        RESOURCES_FIELD_NUMBER: builtins.int
         max_live_tasks: builtins.int
         """Tasks that have not ended, all owners together."""
         max_command_bytes: builtins.int
@@ -108,6 +143,24 @@ class Site(google.protobuf.message.Message):
         """Ended tasks that are remembered; beyond it the oldest are deleted by
         themselves, with their logs.
         """
+        max_live_tasks_per_owner: builtins.int
+        """Tasks of one owner that have not ended."""
+        max_launches_per_second: builtins.float
+        """Tasks that one owner may launch in a second, in the long run; at least
+        as many at once.
+        """
+        @property
+        def max_runtime(self) -> google.protobuf.duration_pb2.Duration:
+            """The longest TaskSpec.max_runtime; also that of a task that asks for none."""
+
+        @property
+        def max_lease_ttl(self) -> google.protobuf.duration_pb2.Duration:
+            """The longest Lease.ttl; also the lease of a task that asks for none."""
+
+        @property
+        def resources(self) -> farspawn.v1.task_pb2.Resources:
+            """What a task may use at most."""
+
         def __init__(
             self,
             *,
@@ -115,8 +168,14 @@ class Site(google.protobuf.message.Message):
             max_command_bytes: builtins.int = ...,
             max_poll_tasks: builtins.int = ...,
             max_ended_tasks: builtins.int = ...,
+            max_live_tasks_per_owner: builtins.int = ...,
+            max_launches_per_second: builtins.float = ...,
+            max_runtime: google.protobuf.duration_pb2.Duration | None = ...,
+            max_lease_ttl: google.protobuf.duration_pb2.Duration | None = ...,
+            resources: farspawn.v1.task_pb2.Resources | None = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["max_command_bytes", b"max_command_bytes", "max_ended_tasks", b"max_ended_tasks", "max_live_tasks", b"max_live_tasks", "max_poll_tasks", b"max_poll_tasks"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["max_lease_ttl", b"max_lease_ttl", "max_runtime", b"max_runtime", "resources", b"resources"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["max_command_bytes", b"max_command_bytes", "max_ended_tasks", b"max_ended_tasks", "max_launches_per_second", b"max_launches_per_second", "max_lease_ttl", b"max_lease_ttl", "max_live_tasks", b"max_live_tasks", "max_live_tasks_per_owner", b"max_live_tasks_per_owner", "max_poll_tasks", b"max_poll_tasks", "max_runtime", b"max_runtime", "resources", b"resources"]) -> None: ...
 
     @typing.final
     class Load(google.protobuf.message.Message):
@@ -148,6 +207,8 @@ class Site(google.protobuf.message.Message):
     LIMITS_FIELD_NUMBER: builtins.int
     LOAD_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
+    ADMISSION_FIELD_NUMBER: builtins.int
+    TEMPLATES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The name its owner gave it; by default the host name."""
     version: builtins.str
@@ -158,6 +219,8 @@ class Site(google.protobuf.message.Message):
     """The kernel's boot id: another one means that the machine was rebooted."""
     revision: builtins.int
     """The site's revision: that of the newest change of any task."""
+    admission: Global___Admission.ValueType
+    """Which programs its owner lets callers start."""
     @property
     def server_started(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When this run of the gRPC server started. Tasks may be older."""
@@ -178,6 +241,10 @@ class Site(google.protobuf.message.Message):
     def load(self) -> Global___Site.Load:
         """What it is doing now."""
 
+    @property
+    def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Template]:
+        """The commands that its owner wrote, by name."""
+
     def __init__(
         self,
         *,
@@ -191,8 +258,106 @@ class Site(google.protobuf.message.Message):
         limits: Global___Site.Limits | None = ...,
         load: Global___Site.Load | None = ...,
         revision: builtins.int = ...,
+        admission: Global___Admission.ValueType = ...,
+        templates: collections.abc.Iterable[Global___Template] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "server_started", b"server_started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["boot_id", b"boot_id", "containment", b"containment", "keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "name", b"name", "revision", b"revision", "server_started", b"server_started", "state", b"state", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["admission", b"admission", "boot_id", b"boot_id", "containment", b"containment", "keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "name", b"name", "revision", b"revision", "server_started", b"server_started", "state", b"state", "templates", b"templates", "version", b"version"]) -> None: ...
 
 Global___Site: typing_extensions.TypeAlias = Site
+
+@typing.final
+class Template(google.protobuf.message.Message):
+    """A command that the site's owner wrote. A caller names it in
+    TaskSpec.template, and gives its parameters.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Parameter(google.protobuf.message.Message):
+        """A value that a caller gives."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: builtins.int
+        PATTERN_FIELD_NUMBER: builtins.int
+        CHOICES_FIELD_NUMBER: builtins.int
+        INTEGERS_FIELD_NUMBER: builtins.int
+        DEFAULT_VALUE_FIELD_NUMBER: builtins.int
+        name: builtins.str
+        """Its name."""
+        pattern: builtins.str
+        """Its value must match this regular expression, whole. Empty: see choices
+        and integers.
+        """
+        default_value: builtins.str
+        """Its value if none is given. Unset: it must be given."""
+        @property
+        def choices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Its value must be one of these. Empty: see pattern and integers."""
+
+        @property
+        def integers(self) -> Global___Template.IntegerRange:
+            """Its value must be a decimal integer in this range. Unset: see pattern
+            and choices.
+            """
+
+        def __init__(
+            self,
+            *,
+            name: builtins.str = ...,
+            pattern: builtins.str = ...,
+            choices: collections.abc.Iterable[builtins.str] | None = ...,
+            integers: Global___Template.IntegerRange | None = ...,
+            default_value: builtins.str | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["_default_value", b"_default_value", "default_value", b"default_value", "integers", b"integers"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_default_value", b"_default_value", "choices", b"choices", "default_value", b"default_value", "integers", b"integers", "name", b"name", "pattern", b"pattern"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["_default_value", b"_default_value"]) -> typing.Literal["default_value"] | None: ...
+
+    @typing.final
+    class IntegerRange(google.protobuf.message.Message):
+        """A range of integers; both ends are in it."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        MINIMUM_FIELD_NUMBER: builtins.int
+        MAXIMUM_FIELD_NUMBER: builtins.int
+        minimum: builtins.int
+        """The least."""
+        maximum: builtins.int
+        """The greatest."""
+        def __init__(
+            self,
+            *,
+            minimum: builtins.int = ...,
+            maximum: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["maximum", b"maximum", "minimum", b"minimum"]) -> None: ...
+
+    NAME_FIELD_NUMBER: builtins.int
+    REVISION_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name."""
+    revision: builtins.str
+    """SHA-256 over all of it, in hexadecimal: changes with every change of it."""
+    description: builtins.str
+    """For people."""
+    @property
+    def parameters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Template.Parameter]:
+        """What a caller gives."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        revision: builtins.str = ...,
+        description: builtins.str = ...,
+        parameters: collections.abc.Iterable[Global___Template.Parameter] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "parameters", b"parameters", "revision", b"revision"]) -> None: ...
+
+Global___Template: typing_extensions.TypeAlias = Template

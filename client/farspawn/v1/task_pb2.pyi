@@ -214,6 +214,8 @@ class _LaunchPhaseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """Opening the files that take its output."""
     LAUNCH_PHASE_SPAWN: _LaunchPhase.ValueType  # 4
     """Creating the process and executing the program."""
+    LAUNCH_PHASE_CONFINEMENT: _LaunchPhase.ValueType  # 5
+    """Taking on what the site's owner imposes: limits, another user."""
 
 class LaunchPhase(_LaunchPhase, metaclass=_LaunchPhaseEnumTypeWrapper):
     """The steps of starting a process, in order."""
@@ -228,6 +230,8 @@ LAUNCH_PHASE_OUTPUT: LaunchPhase.ValueType  # 3
 """Opening the files that take its output."""
 LAUNCH_PHASE_SPAWN: LaunchPhase.ValueType  # 4
 """Creating the process and executing the program."""
+LAUNCH_PHASE_CONFINEMENT: LaunchPhase.ValueType  # 5
+"""Taking on what the site's owner imposes: limits, another user."""
 Global___LaunchPhase: typing_extensions.TypeAlias = LaunchPhase
 
 @typing.final
@@ -270,6 +274,22 @@ class TaskSpec(google.protobuf.message.Message):
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
+    @typing.final
+    class ParametersEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
     ARGV_FIELD_NUMBER: builtins.int
     ENV_FIELD_NUMBER: builtins.int
     WORKING_DIRECTORY_FIELD_NUMBER: builtins.int
@@ -281,16 +301,32 @@ class TaskSpec(google.protobuf.message.Message):
     CLEANUP_FIELD_NUMBER: builtins.int
     OPEN_INPUT_FIELD_NUMBER: builtins.int
     READINESS_FIELD_NUMBER: builtins.int
+    TEMPLATE_FIELD_NUMBER: builtins.int
+    PARAMETERS_FIELD_NUMBER: builtins.int
+    TEMPLATE_REVISION_FIELD_NUMBER: builtins.int
+    RESOURCES_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
-    """Absolute path of the directory to start in. Empty: `/`."""
+    """Absolute path of the directory to start in. Empty: `/`, or the template's.
+    The owner may keep tasks within some directories.
+    """
     open_input: builtins.bool
     """Give each attempt a standard input that WriteInput writes to. False: its
     standard input is empty.
     """
+    template: builtins.str
+    """Name of a command that the site's owner wrote: see Site.templates. With
+    it, argv, working_directory, cleanup and readiness are the template's and
+    must not be given; env and open_input as far as the template allows them.
+    Empty: argv is what runs.
+    """
+    template_revision: builtins.str
+    """The revision that the template must have: see Template.revision. Empty:
+    any.
+    """
     @property
     def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Required. The program and its arguments; the program is argv[0].
-        Without a slash it is searched in the PATH of the *task's* environment;
+        """Required, except with `template`. The program and its arguments; the
+        program is argv[0]. Without a slash it is searched in the PATH of the *task's* environment;
         a relative path with a slash is taken from working_directory.
         At least one element, the first not empty; no NUL characters; argv and
         env together at most the site's `max_command_bytes` (see Site.Limits).
@@ -302,6 +338,10 @@ class TaskSpec(google.protobuf.message.Message):
         USER, LOGNAME, LANG). A task never sees the agent's own environment.
         Names: not empty, without `=` and NUL, and not beginning with `FARSPAWN_`
         (the site sets FARSPAWN_TASK_ID, FARSPAWN_TASK_UID and FARSPAWN_ATTEMPT).
+        Which names the site takes is its owner's choice; names that change what
+        programs load (LD_*, PYTHON*, BASH_ENV and the like) only admins may give,
+        unless the owner lists them. What is secret goes to
+        LaunchTaskRequest.secrets.
         """
 
     @property
@@ -345,6 +385,16 @@ class TaskSpec(google.protobuf.message.Message):
         is never set.
         """
 
+    @property
+    def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Values for the template's parameters, by their names."""
+
+    @property
+    def resources(self) -> Global___Resources:
+        """What one process or the task may use. Each field may only lower what the
+        site allows; unset or 0: what the site allows.
+        """
+
     def __init__(
         self,
         *,
@@ -359,11 +409,70 @@ class TaskSpec(google.protobuf.message.Message):
         cleanup: Global___Cleanup | None = ...,
         open_input: builtins.bool = ...,
         readiness: Global___Readiness | None = ...,
+        template: builtins.str = ...,
+        parameters: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        template_revision: builtins.str = ...,
+        resources: Global___Resources | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "readiness", b"readiness", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "open_input", b"open_input", "readiness", b"readiness", "restart", b"restart", "stop", b"stop", "working_directory", b"working_directory"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "open_input", b"open_input", "parameters", b"parameters", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop", "template", b"template", "template_revision", b"template_revision", "working_directory", b"working_directory"]) -> None: ...
 
 Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
+
+@typing.final
+class Resources(google.protobuf.message.Message):
+    """What a task may use. 0: what the site allows."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ADDRESS_SPACE_BYTES_FIELD_NUMBER: builtins.int
+    CPU_TIME_FIELD_NUMBER: builtins.int
+    OPEN_FILES_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: builtins.int
+    NICENESS_FIELD_NUMBER: builtins.int
+    LOG_BYTES_FIELD_NUMBER: builtins.int
+    address_space_bytes: builtins.int
+    """Virtual memory of one process, in bytes (RLIMIT_AS)."""
+    open_files: builtins.int
+    """Open files of one process (RLIMIT_NOFILE)."""
+    processes: builtins.int
+    """Processes and threads: of the task's user together (RLIMIT_NPROC), and of
+    the task where it has a cgroup.
+    """
+    memory_bytes: builtins.int
+    """Memory of all processes of the task together, in bytes. Only where the
+    site has cgroups with a memory controller.
+    """
+    niceness: builtins.int
+    """How far to stand back for others, 0 to 19: see nice(1). A greater value
+    is the lower claim; the site's own is the least.
+    """
+    log_bytes: builtins.int
+    """Bytes kept of each output of each attempt. Beyond it the oldest bytes are
+    let go; offsets do not move. At least 64 KiB.
+    """
+    @property
+    def cpu_time(self) -> google.protobuf.duration_pb2.Duration:
+        """CPU time of one process; at its end it gets SIGXCPU, a second later
+        SIGKILL (RLIMIT_CPU). Rounded up to whole seconds.
+        """
+
+    def __init__(
+        self,
+        *,
+        address_space_bytes: builtins.int = ...,
+        cpu_time: google.protobuf.duration_pb2.Duration | None = ...,
+        open_files: builtins.int = ...,
+        processes: builtins.int = ...,
+        memory_bytes: builtins.int = ...,
+        niceness: builtins.int = ...,
+        log_bytes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cpu_time", b"cpu_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["address_space_bytes", b"address_space_bytes", "cpu_time", b"cpu_time", "log_bytes", b"log_bytes", "memory_bytes", b"memory_bytes", "niceness", b"niceness", "open_files", b"open_files", "processes", b"processes"]) -> None: ...
+
+Global___Resources: typing_extensions.TypeAlias = Resources
 
 @typing.final
 class Readiness(google.protobuf.message.Message):
@@ -925,11 +1034,16 @@ class Task(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     OWNER_FIELD_NUMBER: builtins.int
     SPEC_DIGEST_FIELD_NUMBER: builtins.int
+    TEMPLATE_REVISION_FIELD_NUMBER: builtins.int
     owner: builtins.str
     """The identity that launched it."""
     spec_digest: builtins.str
     """SHA-256 over the spec in a canonical form, in hexadecimal: two specs with
     the same digest are the same to the site.
+    """
+    template_revision: builtins.str
+    """The revision of the template as it was when the task was launched. Empty:
+    the spec names no template.
     """
     @property
     def status(self) -> Global___TaskStatus:
@@ -946,8 +1060,9 @@ class Task(google.protobuf.message.Message):
         spec: Global___TaskSpec | None = ...,
         owner: builtins.str = ...,
         spec_digest: builtins.str = ...,
+        template_revision: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec", "status", b"status"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "spec", b"spec", "spec_digest", b"spec_digest", "status", b"status"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["owner", b"owner", "spec", b"spec", "spec_digest", b"spec_digest", "status", b"status", "template_revision", b"template_revision"]) -> None: ...
 
 Global___Task: typing_extensions.TypeAlias = Task

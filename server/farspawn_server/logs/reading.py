@@ -1,10 +1,12 @@
-"""Bytes of an output file by offset: plain reads, of a file that only grows."""
+"""Bytes of an output file by offset: plain reads of a file that grows at its end and may lose its beginning."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from farspawn_server.logs.trimming import earliest_offset
 
 CHUNK_BYTES = 64 * 1024
 TAIL_BYTES = 1 << 20
@@ -13,11 +15,15 @@ TAIL_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Bytes from `offset` on, and the `size` of the file when they were read."""
+    """Bytes from `offset` on; the `size` of the file when they were read, and the `earliest` offset that is left.
+
+    Where `earliest` is greater than `offset`, the bytes there are gone and `data` means nothing.
+    """
 
     offset: int
     data: bytes
     size: int
+    earliest: int = 0
 
 
 def read_chunk(path: Path, offset: int) -> Chunk:
@@ -28,17 +34,20 @@ def read_chunk(path: Path, offset: int) -> Chunk:
         return Chunk(offset, b"", 0)  # the task never started, or not yet
     try:
         size = os.fstat(descriptor).st_size
-        return Chunk(offset, os.pread(descriptor, CHUNK_BYTES, offset) if offset < size else b"", size)
+        data = os.pread(descriptor, CHUNK_BYTES, offset) if offset < size else b""
+        # Asked after reading: what was let go in between was read as zeros.
+        return Chunk(offset, data, size, earliest_offset(descriptor, size))
     finally:
         os.close(descriptor)
 
 
 def start_of_tail(path: Path, lines: int) -> int:
     """Return the offset at which the last `lines` lines begin, or that of TAIL_BYTES before the end if it is later."""
-    size = read_chunk(path, 0).size
+    found = read_chunk(path, 0)
+    size = found.size
     if lines == 0 or size == 0:
         return size
-    lowest = max(0, size - TAIL_BYTES)
+    lowest = max(found.earliest, size - TAIL_BYTES)
     data = bytearray()
     while lowest + len(data) < size:
         data += read_chunk(path, lowest + len(data)).data

@@ -17,12 +17,11 @@ import msgspec
 
 from farspawn_core import failpoint
 from farspawn_core._libc import go_on_without_parent
-from farspawn_server import journal
+from farspawn_server import configure, journal
 from farspawn_server import settings as site_settings
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
-from farspawn_server.policy import Grant, Limits, Role, Roster
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import Launcher
 from farspawn_server.rpc.serve import AddressInUseError, Server
@@ -41,10 +40,15 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     state = Path(settings.state)
     drained, lost = asyncio.Event(), asyncio.Event()
     store = Store(state / "farspawn.db")
-    limits = Limits(**msgspec.structs.asdict(settings.limits))
-    gate = Gate(None if settings.tls is None else roster(settings))
+    gate = Gate(configure.roster(settings))
     certificates = None if settings.tls is None else Certificates(*map(Path, msgspec.structs.astuple(settings.tls)))
-    supervisor = Supervisor(store=store, logs=LogFiles(state / "logs"), limits=limits)
+    supervisor = Supervisor(
+        store=store,
+        logs=LogFiles(state / "logs"),
+        limits=configure.limits(settings),
+        policy=configure.policy(settings),
+        drain_patience=settings.drain.patience_seconds,
+    )
 
     def reconfigure() -> None:
         """Take what can change while we run: who is let in, and how much the site takes on."""
@@ -53,8 +57,9 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         except SettingsError as error:
             log.warning("new settings cannot be used, the old ones stay", extra={"error": str(error)})
             return
-        gate.renew(roster(renewed))
-        supervisor.limits = Limits(**msgspec.structs.asdict(renewed.limits))
+        gate.renew(configure.roster(renewed))
+        supervisor.limits, supervisor.policy = configure.limits(renewed), configure.policy(renewed)
+        supervisor.drain_patience = renewed.drain.patience_seconds
         log.info("settings renewed")
 
     link = KeeperLink(changed=supervisor.hold, drain=drained.set, reconfigure=reconfigure, lost=lost.set)
@@ -91,12 +96,6 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     await server.stop(_LAST_WORDS_SECONDS)
     await store.close()
     return 0
-
-
-def roster(settings: Settings) -> Roster:
-    """Return whom the settings let in."""
-    grants = [Grant(grant.identity, Role[grant.role.upper()]) for grant in settings.grants]
-    return Roster(grants, frozenset(settings.denied))
 
 
 def main() -> int:

@@ -30,9 +30,9 @@ class Gate:
         self._roster = roster
         self._renewed = asyncio.Event()
 
-    def renew(self, roster: Roster) -> None:
-        """Let others in from now on; streams of those who are let in no more end."""
-        if self._roster is None:
+    def renew(self, roster: Roster | None) -> None:
+        """Let others in from now on; streams of those who are let in no more end. Certificates come only at start."""
+        if self._roster is None or roster is None:
             return
         self._roster = roster
         self._renewed.set()

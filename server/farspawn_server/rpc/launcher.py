@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from importlib.metadata import version
 
 import grpc
 
 from farspawn.v1 import launcher_pb2 as pb
-from farspawn.v1 import site_pb2
 from farspawn_server.policy import Caller
 from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
+from farspawn_server.rpc.site_reply import site_reply
 from farspawn_server.supervisor import Supervisor
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.rules import MAX_COMMAND_BYTES
 
 SERVICE = pb.DESCRIPTOR.services_by_name["TaskLauncher"].full_name
-
-_SITE_STATE: dict[str, site_pb2.SiteState.ValueType] = {
-    "serving": site_pb2.SITE_STATE_SERVING,
-    "recovering": site_pb2.SITE_STATE_RECOVERING,
-    "draining": site_pb2.SITE_STATE_DRAINING,
-}
-
-
-_TIER: dict[str, site_pb2.ContainmentTier.ValueType] = {
-    "subreaper": site_pb2.CONTAINMENT_TIER_SUBREAPER,
-    "cookie": site_pb2.CONTAINMENT_TIER_COOKIE,
-    "cgroup": site_pb2.CONTAINMENT_TIER_CGROUP,
-}
 
 
 class Launcher:
@@ -62,7 +47,9 @@ class Launcher:
 
     async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:
         """LaunchTask."""
-        task, created = await self._supervisor.launch(caller, request.task_id, requests.spec(request.spec))
+        task, created = await self._supervisor.launch(
+            caller, request.task_id, requests.spec(request.spec), dict(request.secrets)
+        )
         return pb.LaunchTaskResponse(task=replies.task(task), created=created)
 
     async def stop(self, caller: Caller, request: pb.StopTaskRequest) -> pb.StopTaskResponse:
@@ -141,23 +128,5 @@ class Launcher:
 
     async def site(self, caller: Caller, request: pb.GetSiteRequest) -> pb.GetSiteResponse:  # noqa: ARG002  # anybody may ask, for anything there is
         """GetSite."""
-        live, ended, revision = self._supervisor.load()
-        hello, limits = self._supervisor.hello, self._supervisor.limits
-        site = site_pb2.Site(
-            name=self._site_name,
-            version=version("farspawn"),
-            state=_SITE_STATE[self._supervisor.state],
-            boot_id="" if hello is None else hello.boot,
-            server_started=replies.moment(self._started_at),
-            keeper_started=replies.moment(None if hello is None else hello.started_at),
-            containment=[_TIER[tier] for tier in ([] if hello is None else hello.tiers) if tier in _TIER],
-            limits=site_pb2.Site.Limits(
-                max_live_tasks=limits.max_live_tasks,
-                max_command_bytes=MAX_COMMAND_BYTES,
-                max_poll_tasks=limits.max_poll_tasks,
-                max_ended_tasks=limits.max_ended_tasks,
-            ),
-            load=site_pb2.Site.Load(live_tasks=live, ended_tasks=ended),
-            revision=revision,
-        )
+        site = site_reply(self._supervisor, name=self._site_name, started_at=self._started_at)
         return pb.GetSiteResponse(site=site)

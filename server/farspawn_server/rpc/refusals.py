@@ -29,6 +29,7 @@ STATUS_OF: Mapping[type[errors.Refusal], Status] = {
     errors.TaskNotFoundError: Status(grpc.StatusCode.NOT_FOUND),
     errors.TaskIdReusedError: Status(grpc.StatusCode.ALREADY_EXISTS),
     errors.PolicyDeniedError: Status(grpc.StatusCode.PERMISSION_DENIED),
+    errors.TemplateChangedError: Status(grpc.StatusCode.FAILED_PRECONDITION),
     errors.UnauthenticatedError: Status(grpc.StatusCode.UNAUTHENTICATED),
     errors.LimitReachedError: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, timedelta(seconds=5)),
     errors.StorageFullError: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, timedelta(seconds=30)),

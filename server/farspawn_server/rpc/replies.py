@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
+from farspawn_server.rpc.spec_replies import spec
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Task, Times, Usage
-from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, Readiness, RestartMode, RestartPolicy, Spec, StopPlan
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,
@@ -35,20 +34,12 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
     Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
 }
-_LEASE_ACTION: dict[LeaseAction, task_pb2.LeaseAction.ValueType] = {
-    LeaseAction.STOP: task_pb2.LEASE_ACTION_STOP,
-    LeaseAction.KILL: task_pb2.LEASE_ACTION_KILL,
-}
-_RESTART_MODE: dict[RestartMode, task_pb2.RestartMode.ValueType] = {
-    RestartMode.NEVER: task_pb2.RESTART_MODE_NEVER,
-    RestartMode.ON_FAILURE: task_pb2.RESTART_MODE_ON_FAILURE,
-    RestartMode.ALWAYS: task_pb2.RESTART_MODE_ALWAYS,
-}
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
     "program": task_pb2.LAUNCH_PHASE_PROGRAM,
     "output": task_pb2.LAUNCH_PHASE_OUTPUT,
     "spawn": task_pb2.LAUNCH_PHASE_SPAWN,
+    "confinement": task_pb2.LAUNCH_PHASE_CONFINEMENT,
 }
 
 
@@ -59,7 +50,13 @@ def moment(at: int | None) -> Timestamp | None:
 
 def task(value: Task) -> task_pb2.Task:
     """Write a task."""
-    return task_pb2.Task(status=status(value), spec=_spec(value.spec), owner=value.owner, spec_digest=value.digest)
+    return task_pb2.Task(
+        status=status(value),
+        spec=spec(value.spec),
+        owner=value.owner,
+        spec_digest=value.digest,
+        template_revision="" if value.permit is None else value.permit.template_revision,
+    )
 
 
 @functools.lru_cache(maxsize=4096)  # a status is read far more often than it changes
@@ -173,66 +170,5 @@ def _times(value: Times) -> task_pb2.TaskTimes:
     )
 
 
-def _spec(value: Spec) -> task_pb2.TaskSpec:
-    return task_pb2.TaskSpec(
-        argv=value.argv,
-        env=value.env,
-        working_directory=value.working_directory,
-        stop=_stop_plan(value.stop),
-        max_runtime=_span(value.max_runtime),
-        lease=None if value.lease is None else _lease(value.lease),
-        labels=value.labels,
-        restart=None if value.restart == RestartPolicy() else _restart(value.restart),
-        cleanup=None if value.cleanup is None else _cleanup(value.cleanup),
-        open_input=value.open_input,
-        readiness=None if value.readiness is None else _readiness(value.readiness),
-    )
-
-
-def _readiness(value: Readiness) -> task_pb2.Readiness:
-    message = task_pb2.Readiness()
-    if value.log_line is not None:
-        message.log_line = value.log_line
-    elif value.tcp_port is not None:
-        message.tcp_port = value.tcp_port
-    elif value.file is not None:
-        message.file = value.file
-    return message
-
-
-def _restart(value: RestartPolicy) -> task_pb2.RestartPolicy:
-    return task_pb2.RestartPolicy(
-        mode=_RESTART_MODE[value.mode],
-        max_restarts=value.max_restarts,
-        initial_backoff=_span(value.initial_backoff),
-        max_backoff=_span(value.max_backoff),
-        healthy_after=_span(value.healthy_after),
-    )
-
-
-def _cleanup(value: Cleanup) -> task_pb2.Cleanup:
-    return task_pb2.Cleanup(argv=value.argv, timeout=_span(value.timeout))
-
-
-def _stop_plan(value: StopPlan) -> task_pb2.StopPlan | None:
-    if value == StopPlan():
-        return None
-    return task_pb2.StopPlan(
-        linger=_span(value.linger), drain=_span(value.drain), signal=value.signal or 0, grace=_span(value.grace)
-    )
-
-
-def _lease(value: Lease) -> task_pb2.Lease:
-    return task_pb2.Lease(ttl=_span(value.ttl), action=_LEASE_ACTION[value.action])
-
-
 def _seconds(value: float) -> Duration:
     return Duration(seconds=int(value), nanos=int(value % 1 * 1e9))
-
-
-def _span(value: timedelta | None) -> Duration | None:
-    if value is None:
-        return None
-    span = Duration()
-    span.FromTimedelta(value)
-    return span

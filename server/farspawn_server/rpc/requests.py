@@ -15,7 +15,17 @@ from farspawn_server.supervisor.follow import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.life import State
-from farspawn_server.task.spec import Cleanup, Lease, LeaseAction, Readiness, RestartMode, RestartPolicy, Spec, StopPlan
+from farspawn_server.task.spec import (
+    Cleanup,
+    Lease,
+    LeaseAction,
+    Readiness,
+    Resources,
+    RestartMode,
+    RestartPolicy,
+    Spec,
+    StopPlan,
+)
 
 _T = TypeVar("_T")
 
@@ -75,6 +85,23 @@ def spec(message: task_pb2.TaskSpec) -> Spec:
         cleanup=_cleanup(message.cleanup) if message.HasField("cleanup") else None,
         open_input=message.open_input,
         readiness=_readiness(message.readiness) if message.HasField("readiness") else None,
+        template=message.template,
+        parameters=dict(message.parameters),
+        template_revision=message.template_revision,
+        resources=_resources(message.resources) if message.HasField("resources") else Resources(),
+    )
+
+
+def _resources(message: task_pb2.Resources) -> Resources:
+    cpu_time = _span_or(message, "cpu_time", "spec.resources", timedelta(0))
+    return Resources(
+        address_space_bytes=message.address_space_bytes,
+        cpu_seconds=-(-cpu_time // timedelta(seconds=1)),
+        open_files=message.open_files,
+        processes=message.processes,
+        memory_bytes=message.memory_bytes,
+        niceness=message.niceness,
+        log_bytes=message.log_bytes,
     )
 
 

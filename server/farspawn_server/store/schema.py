@@ -27,6 +27,9 @@ _MIGRATIONS = (
     ) STRICT;
     INSERT INTO site VALUES (1, 0);
     """,
+    """
+    ALTER TABLE task ADD COLUMN permit TEXT;  -- JSON; what the site made of the spec, NULL: nothing
+    """,
 )
 
 
@@ -43,6 +46,7 @@ def connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # an answer means it is on the disk
         database.execute("PRAGMA busy_timeout = 5000")
+        database.execute("PRAGMA secure_delete = ON")  # secrets of ended tasks are overwritten, not only unlinked
         _migrate(database, path)
         # What may not be written SQLite opens for reading, and that for good: better to fail, and to be started again.
         # Only a statement that writes finds out; undone, it takes no room on a full disk.

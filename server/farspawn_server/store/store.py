@@ -46,8 +46,8 @@ class Store:
     def load(self) -> tuple[int, list[Task]]:
         """Return the greatest revision ever given, and every task, oldest first. To be called before any change."""
         (deleted,) = self._database.execute("SELECT revision FROM site").fetchone()
-        rows = self._database.execute("SELECT spec, record FROM task ORDER BY uid")
-        tasks = [codec.decode(spec, record) for spec, record in rows]
+        rows = self._database.execute("SELECT spec, permit, record FROM task ORDER BY uid")
+        tasks = [codec.decode(*row) for row in rows]
         return max([deleted, *(task.revision for task in tasks)]), tasks
 
     async def put(self, task: Task) -> None:
@@ -63,10 +63,15 @@ class Store:
                 "UPDATE task SET revision = ?, record = ? WHERE uid = ?", (task.revision, record, task.uid)
             )
             if changed.rowcount == 0:
+                spec, permit = codec.encode_spec(task.spec), codec.encode_permit(task.permit)
                 database.execute(
-                    "INSERT INTO task VALUES (?, ?, ?, ?, ?, ?)",
-                    (task.uid, task.owner, task.task_id, task.revision, codec.encode_spec(task.spec), record),
+                    "INSERT INTO task (uid, owner, task_id, revision, spec, record, permit) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (task.uid, task.owner, task.task_id, task.revision, spec, record, permit),
                 )
+            elif task.state.final and task.permit is not None:
+                permit = codec.encode_permit(task.permit)
+                database.execute("UPDATE task SET permit = ? WHERE uid = ?", (permit, task.uid))
 
         await self._submit(apply)
 

@@ -71,7 +71,7 @@ class Charge:
 
     def renew_lease(self) -> None:
         """Give the lease its full ttl again."""
-        if (lease := self.task.spec.lease) is not None:
+        if (lease := self.task.terms.lease) is not None:
             self._lease_until = time.monotonic_ns() + nanoseconds(lease.ttl)
 
     @property
@@ -188,9 +188,9 @@ class Charge:
     async def _note_readiness(self) -> None:
         """Find out when the task is ready, and record it."""
         task = self.task
-        assert task.spec.readiness is not None
+        assert task.terms.readiness is not None
         await until_ready(
-            task.spec.readiness, [self._ground.logs.path(task.uid, task.attempt, each) for each in Output]
+            task.terms.readiness, [self._ground.logs.path(task.uid, task.attempt, each) for each in Output]
         )
         async with self.lock:
             if self.task.state is State.RUNNING and self.task.run == task.run:
@@ -198,7 +198,7 @@ class Charge:
                 await self.commit(self.task.made_ready())
 
     def _look_for_readiness(self) -> None:
-        wanted = self.task.spec.readiness is not None and self.task.state is State.RUNNING and not self.task.ready
+        wanted = self.task.terms.readiness is not None and self.task.state is State.RUNNING and not self.task.ready
         if wanted and self._readiness is None:
             self._readiness = self._begin(self._note_readiness)
         elif not wanted and self._readiness is not None:
@@ -233,8 +233,8 @@ class Charge:
     def _due_stop(self, task: Task, now: int) -> Stop | None:
         """Return the stop that the site itself owes this task now."""
         if self._lease_until is not None and now >= self._lease_until:
-            assert task.spec.lease is not None
-            if task.spec.lease.action is LeaseAction.KILL:
+            assert task.terms.lease is not None
+            if task.terms.lease.action is LeaseAction.KILL:
                 return Stop(Cause.LEASE_EXPIRED, "", signal.SIGKILL, now, now)
             return Stop.by_plan(task.plan, now, cause=Cause.LEASE_EXPIRED)
         if task.runtime_until is not None and now >= task.runtime_until:

@@ -56,7 +56,7 @@ def _renew(charges: Sequence[Charge]) -> float:
     shortest = math.inf
     for charge in charges:
         charge.renew_lease()
-        if (lease := charge.task.spec.lease) is not None:
+        if (lease := charge.task.terms.lease) is not None:
             shortest = min(shortest, lease.ttl.total_seconds() / 3)
     return shortest
 
@@ -142,17 +142,20 @@ async def read_logs(
     is_deleted: Callable[[], bool],
 ) -> AsyncIterator[LogPart]:
     """See Supervisor.read_logs."""
-    offset = start.offset or 0
+    there = await asyncio.to_thread(read_chunk, path, 0)
+    offset = there.earliest if start.offset is None else start.offset
     if start.tail_lines is not None:
         offset = await asyncio.to_thread(start_of_tail, path, start.tail_lines)
-    elif offset > (size := (await asyncio.to_thread(read_chunk, path, 0)).size):
-        raise LogOffsetExpiredError(offset, earliest=0, end=size)
-    yield Header(earliest=0, start=offset, attempt=attempt)
+    elif not there.earliest <= offset <= there.size:
+        raise LogOffsetExpiredError(offset, earliest=there.earliest, end=there.size)
+    yield Header(earliest=there.earliest, start=offset, attempt=attempt)
     patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
     while True:
         # Asked before reading: what was written before the end is read after it was seen.
         complete = _written_out(charge, attempt)
         chunk = await asyncio.to_thread(read_chunk, path, offset)
+        if chunk.data and chunk.earliest > offset:
+            raise LogOffsetExpiredError(offset, earliest=chunk.earliest, end=chunk.size)
         if chunk.data:
             yield chunk
             offset += len(chunk.data)

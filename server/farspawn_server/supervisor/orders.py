@@ -6,9 +6,10 @@ import functools
 import os
 import pwd
 
-from farspawn_server.keeper.messages import Spawn
+from farspawn_server.keeper.messages import Confinement, Spawn
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.task.life import Task
+from farspawn_server.task.spec import Permit
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -16,31 +17,55 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 def order(task: Task, logs: LogFiles) -> Spawn:
     """Return the order for the run that the task waits for now."""
     if task.ending is None:
-        return _spawn(task, task.spec.argv, {}, logs, open_input=task.spec.open_input)
-    assert task.spec.cleanup is not None
-    return _spawn(task, task.spec.cleanup.argv, _ending(task), logs)
+        return _spawn(task, task.terms.argv, {}, logs, open_input=task.terms.open_input)
+    assert task.terms.cleanup is not None
+    return _spawn(task, task.terms.cleanup.argv, _ending(task), logs, cleanup=True)
 
 
 def _spawn(
-    task: Task, argv: tuple[str, ...], more: dict[str, str], logs: LogFiles, *, open_input: bool = False
+    task: Task,
+    argv: tuple[str, ...],
+    more: dict[str, str],
+    logs: LogFiles,
+    *,
+    open_input: bool = False,
+    cleanup: bool = False,
 ) -> Spawn:
+    permit = task.permit or Permit(task.spec)
     return Spawn(
         uid=task.run,
         argv=list(argv),
-        env={**_default(), **task.spec.env, **_own(task), **more},
-        cwd=task.spec.working_directory,
+        env={**_default(permit.user), **task.terms.env, **permit.secrets, **_own(task), **more},
+        cwd=task.terms.working_directory,
         stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
         stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),
         open_input=open_input,
+        confinement=_confinement(permit, permit.cleanup_sha256 if cleanup else permit.sha256),
     )
 
 
+def _confinement(permit: Permit, sha256: str) -> Confinement | None:
+    resources = permit.terms.resources
+    found = Confinement(
+        directories=list(permit.directories),
+        sha256=sha256,
+        user=permit.user,
+        address_space_bytes=resources.address_space_bytes,
+        cpu_seconds=resources.cpu_seconds,
+        open_files=resources.open_files,
+        processes=resources.processes,
+        memory_bytes=resources.memory_bytes,
+        niceness=resources.niceness,
+    )
+    return None if found == Confinement() else found
+
+
 @functools.cache
-def _default() -> dict[str, str]:
+def _default(user_name: str) -> dict[str, str]:
     """Return the environment of a task that asks for nothing. Nothing of the agent's own is in it."""
     found = {"PATH": _PATH, "LANG": "C.UTF-8"}
     try:
-        user = pwd.getpwuid(os.getuid())
+        user = pwd.getpwnam(user_name) if user_name else pwd.getpwuid(os.getuid())
     except KeyError:
         return {**found, "HOME": "/"}  # a container's user need not be in its passwd
     return {**found, "HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -39,6 +40,7 @@ class Registry:
         self._by_uid: dict[Uid, Charge] = {}
         self._by_name: dict[tuple[Owner, TaskId], Charge] = {}
         self._live: set[Uid] = set()
+        self._live_of: Counter[Owner] = Counter()
 
     def add(self, charge: Charge) -> None:
         """Take a charge in. One whose task is not stored yet is found by `claimed` only."""
@@ -47,17 +49,27 @@ class Registry:
         self._by_name[task.owner, task.task_id] = charge
         if not task.state.final:
             self._live.add(task.uid)
+            self._live_of[task.owner] += 1
 
     def remove(self, charge: Charge) -> None:
         """Let a charge go."""
         task = charge.task
         del self._by_uid[task.uid]
         del self._by_name[task.owner, task.task_id]
-        self._live.discard(task.uid)
+        self.ended(charge)
 
     def ended(self, charge: Charge) -> None:
         """Note that a charge's task reached a final state."""
-        self._live.discard(charge.task.uid)
+        task = charge.task
+        if task.uid in self._live:
+            self._live.remove(task.uid)
+            self._live_of[task.owner] -= 1
+            if not self._live_of[task.owner]:
+                del self._live_of[task.owner]
+
+    def live_count_of(self, owner: Owner) -> int:
+        """How many of an owner's tasks have not ended."""
+        return self._live_of[owner]
 
     @property
     def live_count(self) -> int:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -19,13 +19,14 @@ from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Adopt, Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
-from farspawn_server.policy import Caller, Limits
+from farspawn_server.policy import Caller, Limits, Pace, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow
 from farspawn_server.supervisor.charge import Charge, Ground
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.recovery import Verdict, judge
 from farspawn_server.supervisor.registry import Filter, Registry
+from farspawn_server.supervisor.trimming import Trimmer
 from farspawn_server.supervisor.uid import continue_after, uuid7
 from farspawn_server.task import rules
 from farspawn_server.task.errors import (
@@ -64,12 +65,17 @@ class InputPart:
 class Supervisor:
     """Every task of the site. Used from one event loop."""
 
-    def __init__(self, *, store: Store, logs: LogFiles, limits: Limits) -> None:
-        """Describe a supervisor that serves nothing before `recover`."""
+    def __init__(self, *, store: Store, logs: LogFiles, limits: Limits, policy: Policy, drain_patience: float) -> None:
+        """Describe a supervisor that serves nothing before `recover`. `drain_patience`: in seconds, see `drain`."""
         self._store = store
         self._logs = logs
         self.limits = limits
+        self.policy = policy
+        self.drain_patience = drain_patience
+        self._pace = Pace()
         self._registry = Registry()
+        self._trimmer = Trimmer(logs, lambda: [charge.task for charge in self._registry.live()])
+        self._trimming: asyncio.Task[None] | None = None
         self._changes = Changes(0, [])
         self._revision = 0
         self._ground: Ground | None = None  # None: recovery is not done
@@ -121,6 +127,9 @@ class Supervisor:
         await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
         await link.obeyed()  # until it is adopted, a task's exit can be lost: that is not to be called served
         self._hello, self._ground = hello, ground
+        for task in tasks:
+            self._trimmer.ended(task)  # it may have ended untrimmed before the last server's end
+        self._trimming = asyncio.create_task(self._trimmer.run())
         failpoint.reach("server.recovery.done")
         for holding in self._early:
             self.hold(holding)
@@ -134,8 +143,14 @@ class Supervisor:
             charge.hold(holding)
 
     async def drain(self) -> None:
-        """Take no new tasks, stop all by their plans, and return when every one has ended."""
+        """Take no new tasks, stop by their plans all that are left after `drain_patience`; return when none is."""
         self._draining = True
+        until = time.monotonic() + self.drain_patience
+        while self._registry.live_count and (left_seconds := until - time.monotonic()) > 0:
+            try:
+                await self._changes.wait(None, min(left_seconds, 1.0))
+            except DrainingError:
+                return  # the keeper is gone, and this server ends: the next one goes on
         now = time.monotonic_ns()
         left = self._registry.live()
         while left or self._registry.live_count:
@@ -155,6 +170,8 @@ class Supervisor:
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
+        if self._trimming is not None:
+            self._trimming.cancel()
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
@@ -177,16 +194,17 @@ class Supervisor:
 
     # --- the verbs -----------------------------------------------------------------------------------------------
 
-    async def launch(self, caller: Caller, task_id: str, spec: Spec) -> tuple[Task, bool]:
+    async def launch(self, caller: Caller, task_id: str, spec: Spec, secrets: Mapping[str, str]) -> tuple[Task, bool]:
         """Start a task once; return it, and whether this call made it.
 
         Raises:
-            SpecInvalidError, TaskIdReusedError, LimitReachedError, StorageFullError, DrainingError, RecoveringError.
+            SpecInvalidError, TaskIdReusedError, PolicyDeniedError, TemplateChangedError, LimitReachedError,
+            StorageFullError, DrainingError, RecoveringError.
         """
         ground = self._ready()
-        rules.refuse_if_any([*rules.bad_launch(task_id, spec)])
+        rules.refuse_if_any([*rules.bad_launch(task_id, spec, secrets)])
         charge, created = await self._see_through(
-            self._launch(ground, caller, TaskId(task_id or uuid7()), spec, spec.digest())
+            self._launch(ground, caller, TaskId(task_id or uuid7()), spec, secrets)
         )
         if charge.task.state is State.STARTING:
             with contextlib.suppress(DrainingError):  # "launch elsewhere" would be wrong: the task is stored
@@ -285,7 +303,7 @@ class Supervisor:
         """
         ground = self._ready()
         task = self._registry.get(caller, task_id).task
-        if not task.spec.open_input:
+        if not task.terms.open_input:
             raise InputClosedError(task_id, "it was launched without open_input")
         if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:
             raise TaskNotRunningError(task_id, task.state.value)
@@ -336,8 +354,9 @@ class Supervisor:
         return self._ground
 
     async def _launch(
-        self, ground: Ground, caller: Caller, task_id: TaskId, spec: Spec, digest: str
+        self, ground: Ground, caller: Caller, task_id: TaskId, spec: Spec, secrets: Mapping[str, str]
     ) -> tuple[Charge, bool]:
+        digest = spec.digest()
         while (existing := self._registry.claimed(caller.identity, task_id)) is not None:
             async with existing.lock:  # somebody may be about to store it
                 if existing.task.revision:
@@ -346,7 +365,9 @@ class Supervisor:
                     return existing, False
         if self._draining:
             raise DrainingError("the site is shutting down: launch elsewhere, or again when it is back")
-        self.limits.admit(self._registry.live_count)
+        permit = self.policy.permit(caller, spec, secrets)
+        self.limits.admit(self._registry.live_count, self._registry.live_count_of(caller.identity))
+        self._pace.admit(caller.identity, self.limits.max_launches_per_second)
         assert self._hello is not None
         task = Task(
             uid=Uid(uuid7()),
@@ -358,6 +379,7 @@ class Supervisor:
             times=Times(created=time.time_ns()),
             keeper=self._hello.keeper,
             boot=self._hello.boot,
+            permit=permit,
         )
         failpoint.reach("server.launch.before_store")
         charge = Charge(task, ground)
@@ -386,6 +408,7 @@ class Supervisor:
 
     def _ended(self, charge: Charge) -> None:
         self._registry.ended(charge)
+        self._trimmer.ended(charge.task)
         surplus = self._registry.ended_count - self.limits.max_ended_tasks
         if surplus > 0 and self._ground is not None:
             for oldest in self._registry.oldest_ended(surplus):

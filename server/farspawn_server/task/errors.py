@@ -5,6 +5,7 @@ Refusal
   TaskNotFoundError         no such task, or somebody else's
   TaskIdReusedError         the id names a task with another spec
   PolicyDeniedError         the site's owner does not allow it
+  TemplateChangedError      the template is not the one that the caller means
   UnauthenticatedError      nobody knows who is calling
   LimitReachedError         the site has as much as its owner allows
   StorageFullError          the site cannot record what it is asked
@@ -84,6 +85,19 @@ class PolicyDeniedError(Refusal):
         super().__init__(message, rule=rule)
 
 
+class TemplateChangedError(Refusal):
+    """The template is not the one that the caller means."""
+
+    reason = "TEMPLATE_CHANGED"
+
+    def __init__(self, template: str, revision: str) -> None:
+        super().__init__(
+            f"template {template!r} has revision {revision} now: look at it again with GetSite",
+            template=template,
+            revision=revision,
+        )
+
+
 class UnauthenticatedError(Refusal):
     """Nobody knows who is calling."""
 
@@ -95,8 +109,8 @@ class LimitReachedError(Refusal):
 
     reason = "LIMIT_REACHED"
 
-    def __init__(self, limit: str, maximum: int) -> None:
-        super().__init__(f"the site's limit {limit} = {maximum} is reached", limit=limit, maximum=str(maximum))
+    def __init__(self, limit: str, maximum: float) -> None:
+        super().__init__(f"the site's limit {limit} = {maximum:g} is reached", limit=limit, maximum=f"{maximum:g}")
 
 
 class StorageFullError(Refusal):

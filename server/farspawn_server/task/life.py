@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from farspawn_server.task.spec import Owner, RestartMode, Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.spec import Owner, Permit, RestartMode, Spec, StopPlan, TaskId, Uid
 
 EARLIER_ATTEMPTS_KEPT = 20
 
@@ -224,6 +224,7 @@ class Task:
         earlier: the attempts before this one, oldest first; between two attempts the last of them is this one.
         restarts_in_row: how many since the last healthy run.
         ready: the readiness check of this attempt has held.
+        permit: what the site made of the spec; None: it runs as it was asked for.
         restart_at: in PENDING, when the next attempt is due.
     """
 
@@ -250,15 +251,21 @@ class Task:
     restarts_in_row: int = 0
     restart_at: Monotonic | None = None
     ready: bool = False
+    permit: Permit | None = None
 
     def __hash__(self) -> int:
         """By what names this value of this task; its specification holds mappings, which have none."""
         return hash((self.uid, self.revision))
 
     @property
+    def terms(self) -> Spec:
+        """What really runs: the spec, or what the site made of it."""
+        return self.spec if self.permit is None else self.permit.terms
+
+    @property
     def plan(self) -> StopPlan:
         """How this task is stopped when nobody says otherwise. No gaps."""
-        return self.spec.stop.or_else(DEFAULT_PLAN)
+        return self.terms.stop.or_else(DEFAULT_PLAN)
 
     @property
     def run(self) -> str:
@@ -268,9 +275,9 @@ class Task:
     @property
     def runtime_until(self) -> Monotonic | None:
         """When max_runtime is over."""
-        if self.running_since is None or self.spec.max_runtime is None:
+        if self.running_since is None or self.terms.max_runtime is None:
             return None
-        return self.running_since + nanoseconds(self.spec.max_runtime)
+        return self.running_since + nanoseconds(self.terms.max_runtime)
 
     def running(self, pid: int, start_time: int, at: Wall, moment: Moment) -> Task:
         """The leader was started."""
@@ -393,9 +400,9 @@ class Task:
 
     def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
         """The attempt had a process, which is gone: clean up after it, if it is to be."""
-        if self.spec.cleanup is None:
+        if self.terms.cleanup is None:
             return self._conclude(state, outcome, moment, dice)
-        until = moment.monotonic + nanoseconds(self.spec.cleanup.timeout)
+        until = moment.monotonic + nanoseconds(self.terms.cleanup.timeout)
         return replace(self, state=State.STOPPING, ending=Ending(state, outcome, until, ended_at=moment.monotonic))
 
     def _conclude(
@@ -421,7 +428,7 @@ class Task:
 
     def _restart_delay(self, outcome: Outcome, dice: float, *, healthy: bool) -> int | None:
         """Return after how many nanoseconds the next attempt is due, None: never."""
-        policy = self.spec.restart
+        policy = self.terms.restart
         stopped = self.stop is not None and self.stop.cause is not Cause.COMPLETED
         wanted = policy.mode is RestartMode.ALWAYS or (policy.mode is RestartMode.ON_FAILURE and not outcome.successful)
         in_row = 0 if healthy else self.restarts_in_row
@@ -433,11 +440,12 @@ class Task:
 
     def _was_healthy(self, ended_at: Monotonic) -> bool:
         since = self.running_since
-        return since is not None and ended_at - since >= nanoseconds(self.spec.restart.healthy_after)
+        return since is not None and ended_at - since >= nanoseconds(self.terms.restart.healthy_after)
 
     def _final(self, state: State, outcome: Outcome, moment: Moment) -> Task:
         times = replace(self.times, ended=self.times.ended or moment.wall)
-        return replace(self, state=state, outcome=outcome, times=times, ending=None, restart_at=None)
+        permit = None if self.permit is None else replace(self.permit, secrets={})
+        return replace(self, state=state, outcome=outcome, times=times, ending=None, restart_at=None, permit=permit)
 
     def _must_be(self, *states: State) -> None:
         if self.state not in states:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.spec import Readiness, RestartPolicy, Spec, StopPlan, TaskId
+from farspawn_server.task.spec import Readiness, Resources, RestartPolicy, Spec, StopPlan, TaskId
 
 MAX_SPAN = timedelta(days=3650)
 MAX_COMMAND_BYTES = 1 << 20
@@ -22,6 +23,10 @@ RESERVED_PREFIX = "FARSPAWN_"
 LAST_SIGNAL = 64
 LAST_PORT = 65535
 MAX_PATTERN_BYTES = 1024
+MAX_TEMPLATE_NAME = 64
+LEAST_LOG_BYTES = 64 * 1024
+MAX_RESOURCE = 1 << 60
+MOST_RESOURCES = {"niceness": 19, "open_files": 1 << 30, "processes": 1 << 22, "cpu_seconds": 3650 * 86_400}
 
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
@@ -40,12 +45,15 @@ def refuse_if_any(violations: list[Violation]) -> None:
         raise SpecInvalidError(violations)
 
 
-def bad_launch(task_id: str, spec: Spec) -> Iterator[Violation]:
+def bad_launch(task_id: str, spec: Spec, secrets: Mapping[str, str]) -> Iterator[Violation]:
     """Yield what is wrong with a LaunchTask. An empty task id is right: the site makes one."""
     if task_id:
         yield from _bad_task_id(task_id, "task_id")
-    yield from _bad_command(spec)
-    yield from _bad_env_names(spec.env)
+    yield from _bad_command(spec, secrets)
+    yield from _bad_env_names(spec.env, "spec.env")
+    yield from _bad_env_names(secrets, "secrets")
+    for name in spec.env.keys() & secrets.keys():
+        yield Violation(f"secrets[{name[:64]!r}]", "is in spec.env too: give it once")
     yield from _bad_directory(spec.working_directory)
     yield from bad_plan(spec.stop, "spec.stop")
     yield from _bad_span(spec.max_runtime, "spec.max_runtime", at_least=timedelta(milliseconds=1))
@@ -58,6 +66,8 @@ def bad_launch(task_id: str, spec: Spec) -> Iterator[Violation]:
         yield from _bad_span(spec.cleanup.timeout, "spec.cleanup.timeout", at_least=timedelta(milliseconds=1))
     if spec.readiness is not None:
         yield from _bad_readiness(spec.readiness)
+    yield from _bad_template(spec)
+    yield from _bad_resources(spec.resources)
 
 
 def bad_plan(plan: StopPlan, field: str) -> Iterator[Violation]:
@@ -80,19 +90,22 @@ def _bad_task_id(task_id: str, field: str) -> Iterator[Violation]:
         yield Violation(field, "give 1 to 128 characters of A-Z a-z 0-9 . _ : -, the first a letter or digit")
 
 
-def _bad_command(spec: Spec) -> Iterator[Violation]:
+def _bad_command(spec: Spec, secrets: Mapping[str, str]) -> Iterator[Violation]:
     cleanup = () if spec.cleanup is None else spec.cleanup.argv
-    count = len(spec.argv) + len(cleanup) + len(spec.env)
+    maps = {"spec.env": spec.env, "secrets": secrets, "spec.parameters": spec.parameters}
+    count = len(spec.argv) + len(cleanup) + sum(map(len, maps.values()))
     least = count * _BYTES_PER_STRING
     if least > MAX_COMMAND_BYTES:
         # Said before each string is looked at: a million empty ones would keep everybody waiting.
         yield _too_long(least)
         return
-    yield from _bad_argv(spec.argv, "spec.argv")
+    if spec.argv or not spec.template:
+        yield from _bad_argv(spec.argv, "spec.argv")
     total = least + sum(len(os.fsencode(argument)) for argument in (*spec.argv, *cleanup))
-    for name, value in spec.env.items():
-        total += len(os.fsencode(name)) + len(os.fsencode(value)) + 1
-        yield from _bad_string(f"{name}={value}", f"spec.env[{name[:64]!r}]")
+    for field, given in maps.items():
+        for name, value in given.items():
+            total += len(os.fsencode(name)) + len(os.fsencode(value)) + 1
+            yield from _bad_string(f"{name}={value}", f"{field}[{name[:64]!r}]")
     if total > MAX_COMMAND_BYTES:
         yield _too_long(total)
 
@@ -135,12 +148,29 @@ def _bad_string(text: str, field: str) -> Iterator[Violation]:
         yield Violation(field, f"longer than {MAX_STRING_BYTES} bytes, the kernel's limit for one string")
 
 
-def _bad_env_names(env: Mapping[str, str]) -> Iterator[Violation]:
+def _bad_env_names(env: Mapping[str, str], field: str) -> Iterator[Violation]:
     for name in env:
         if not name or "=" in name:
-            yield Violation(f"spec.env[{name[:64]!r}]", "a name is not empty and holds no '='")
+            yield Violation(f"{field}[{name[:64]!r}]", "a name is not empty and holds no '='")
         elif name.startswith(RESERVED_PREFIX):
-            yield Violation(f"spec.env[{name[:64]!r}]", f"names that begin with {RESERVED_PREFIX} are the site's own")
+            yield Violation(f"{field}[{name[:64]!r}]", f"names that begin with {RESERVED_PREFIX} are the site's own")
+
+
+def _bad_template(spec: Spec) -> Iterator[Violation]:
+    if len(spec.template) > MAX_TEMPLATE_NAME:
+        yield Violation("spec.template", f"at most {MAX_TEMPLATE_NAME} characters")
+    if not spec.template and (spec.parameters or spec.template_revision):
+        yield Violation("spec.template", "name the template that the parameters and the revision are for")
+
+
+def _bad_resources(resources: Resources) -> Iterator[Violation]:
+    for each in dataclasses.fields(Resources):
+        given = getattr(resources, each.name)
+        if not 0 <= given <= MOST_RESOURCES.get(each.name, MAX_RESOURCE):
+            most = MOST_RESOURCES.get(each.name, MAX_RESOURCE)
+            yield Violation(f"spec.resources.{each.name}", f"from 0 to {most}; 0: what the site allows")
+    if 0 < resources.log_bytes < LEAST_LOG_BYTES:
+        yield Violation("spec.resources.log_bytes", f"at least {LEAST_LOG_BYTES}")
 
 
 def _bad_directory(path: str) -> Iterator[Violation]:

@@ -90,8 +90,28 @@ class Readiness:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What a task may use. 0: what the site allows.
+
+    Attributes:
+        address_space_bytes, cpu_seconds, open_files, processes: of one process, see setrlimit(2).
+        memory_bytes: of all its processes together.
+        niceness: see nice(1).
+        log_bytes: kept of each output of each attempt.
+    """
+
+    address_space_bytes: int = 0
+    cpu_seconds: int = 0
+    open_files: int = 0
+    processes: int = 0
+    memory_bytes: int = 0
+    niceness: int = 0
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
-    """What to run."""
+    """What to run. `argv` is empty where a `template` stands in its place, filled in with `parameters`."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +124,10 @@ class Spec:
     cleanup: Cleanup | None = None
     open_input: bool = False
     readiness: Readiness | None = None
+    template: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    template_revision: str = ""
+    resources: Resources = Resources()
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the spec in a canonical form.
@@ -112,6 +136,29 @@ class Spec:
         """
         text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What the site made of a spec when it let the task in: from then on that is what holds, whatever it changes.
+
+    Attributes:
+        terms: what really runs: its template filled in, the site's ceilings taken on.
+        template_revision: of the template; empty: none was asked for.
+        secrets: more environment, which nobody is shown; gone once the task has ended.
+        directories: the task works within these; none: anywhere.
+        sha256: what the program's file must have; empty: any.
+        cleanup_sha256: the same of the cleanup's program.
+        user: to run as; empty: the agent's own.
+    """
+
+    terms: Spec
+    template_revision: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()
+    sha256: str = ""
+    cleanup_sha256: str = ""
+    user: str = ""
 
 
 def _canonical(value: object) -> object:

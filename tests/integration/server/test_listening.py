@@ -79,7 +79,9 @@ def test_a_port_that_somebody_else_has_is_refused(directory: Path) -> None:
 
 
 def test_an_agent_serves_on_a_loopback_port(directory: Path, port: int) -> None:
-    with Agent(directory, "--insecure", listen=f"127.0.0.1:{port}") as agent:
+    config = directory / "site.toml"
+    config.write_text('[policy]\nallow = "any"\n')
+    with Agent(directory, "--insecure", "--config", str(config), listen=f"127.0.0.1:{port}") as agent:
         task_id = launch(agent.stub, shell("exit 3")).status.task_id
 
         assert until_ended(agent.stub, task_id).outcome.exit_code == 3

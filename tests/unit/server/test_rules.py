@@ -16,7 +16,7 @@ from farspawn_server.task.spec import Lease, Spec, StopPlan
 
 def fields(task_id: str = "a", **spec: object) -> list[str]:
     given_spec = Spec(**{"argv": ("true",), **spec})  # type: ignore[arg-type]
-    return [violation.field for violation in rules.bad_launch(task_id, given_spec)]
+    return [violation.field for violation in rules.bad_launch(task_id, given_spec, {})]
 
 
 @pytest.mark.parametrize("task_id", ["", "a", "0", "A.b_c:d-e", "x" * 128])

@@ -1,0 +1,123 @@
+"""From settings to what the rooms know: who is let in, what may run, and how much."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import timedelta
+
+import msgspec
+
+from farspawn_server.policy import Admission, Ceilings, Grant, Limits, Parameter, Policy, Role, Roster, Template
+from farspawn_server.settings import (
+    CeilingSettings,
+    CleanupSettings,
+    ParameterSettings,
+    ProgramSettings,
+    ReadinessSettings,
+    Settings,
+    StopSettings,
+    TemplateSettings,
+)
+from farspawn_server.task.spec import Cleanup, Readiness, Resources, StopPlan
+
+
+def roster(settings: Settings) -> Roster | None:
+    """Return whom the settings let in; None: there are no certificates, and everybody is the owner."""
+    if settings.tls is None:
+        return None
+    grants = [Grant(grant.identity, Role[grant.role.upper()]) for grant in settings.grants]
+    return Roster(grants, frozenset(settings.denied))
+
+
+def limits(settings: Settings) -> Limits:
+    """Return how much the site takes on."""
+    return Limits(**msgspec.structs.asdict(settings.limits))
+
+
+def policy(settings: Settings) -> Policy:
+    """Return what the site lets run."""
+    given = settings.policy
+    default = Admission.ANY if settings.listen.startswith("unix:") else Admission.TEMPLATES
+    return Policy(
+        admission=Admission(given.allow) if given.allow else default,
+        programs=dict(_programs(given.programs)),
+        directories=given.directories,
+        environment=given.environment,
+        user=given.user,
+        ceilings=_ceilings(settings.ceilings),
+        templates={name: _template(name, each) for name, each in settings.templates.items()},
+    )
+
+
+def _programs(programs: tuple[str | ProgramSettings, ...]) -> Iterator[tuple[str, str]]:
+    """Yield each program by the path that was written, and by the one that this leads to now."""
+    for program in programs:
+        given = program if isinstance(program, ProgramSettings) else ProgramSettings(program)
+        yield os.path.realpath(given.path), given.sha256
+        yield given.path, given.sha256
+
+
+def _template(name: str, given: TemplateSettings) -> Template:
+    ceilings = _ceilings(given.limits)
+    return Template(
+        name=name,
+        revision=hashlib.sha256(msgspec.json.encode(given, order="sorted")).hexdigest(),
+        argv=given.argv,
+        description=given.description,
+        env=given.env,
+        working_directory=given.working_directory,
+        environment=given.environment,
+        open_input=given.open_input,
+        parameters={name: _parameter(each) for name, each in given.parameters.items()},
+        sha256=given.sha256,
+        stop=_stop_plan(given.stop),
+        ceilings=ceilings,
+        cleanup=None if given.cleanup is None else _cleanup(given.cleanup),
+        readiness=None if given.readiness is None else _readiness(given.readiness),
+    )
+
+
+def _parameter(given: ParameterSettings) -> Parameter:
+    integers = None
+    if given.minimum is not None and given.maximum is not None:
+        integers = (given.minimum, given.maximum)
+    return Parameter(given.pattern, given.choices, integers, given.default)
+
+
+def _ceilings(given: CeilingSettings) -> Ceilings:
+    return Ceilings(
+        max_runtime=_span(given.max_runtime_seconds or None),
+        lease_ttl=_span(given.lease_ttl_seconds or None),
+        resources=Resources(
+            address_space_bytes=given.address_space_bytes,
+            cpu_seconds=given.cpu_seconds,
+            open_files=given.open_files,
+            processes=given.processes,
+            memory_bytes=given.memory_bytes,
+            niceness=given.niceness,
+            log_bytes=given.log_bytes,
+        ),
+    )
+
+
+def _stop_plan(given: StopSettings) -> StopPlan:
+    return StopPlan(
+        linger=_span(given.linger_seconds),
+        drain=_span(given.drain_seconds),
+        signal=given.signal,
+        grace=_span(given.grace_seconds),
+    )
+
+
+def _cleanup(given: CleanupSettings) -> Cleanup:
+    return Cleanup(given.argv, timedelta(seconds=given.timeout_seconds))
+
+
+def _readiness(given: ReadinessSettings) -> Readiness:
+    return Readiness(given.log_line, given.tcp_port, given.file)
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

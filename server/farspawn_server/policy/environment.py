@@ -1,0 +1,61 @@
+"""Which names of the environment a caller may set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# What changes which code a program runs, before or besides what its arguments say. Sources: ld.so(8), bash(1), perlrun,
+# and the manuals of the others.
+DANGEROUS = (
+    "LD_*",
+    "GLIBC_TUNABLES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "NLSPATH",
+    "MALLOC_*",
+    "HOSTALIASES",
+    "PATH",
+    "IFS",
+    "ENV",
+    "BASH_*",
+    "BASHOPTS",
+    "SHELLOPTS",
+    "PS4",
+    "PROMPT_COMMAND",
+    "PYTHON*",
+    "PERL5*",
+    "PERLLIB",
+    "PERL_*",
+    "RUBYLIB",
+    "RUBYOPT",
+    "GEM_*",
+    "BUNDLE_*",
+    "NODE_*",
+    "NPM_*",
+    "JAVA_TOOL_OPTIONS",
+    "JDK_*",
+    "_JAVA_OPTIONS",
+    "CLASSPATH",
+    "LUA_*",
+    "R_*",
+    "GIT_*",
+    "SSH_*",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "CUDA_INJECTION*",
+    "NCCL_*PLUGIN",
+    "OPENSSL_*",
+    "SSLKEYLOGFILE",
+)
+
+
+def covers(patterns: Sequence[str], name: str) -> bool:
+    """Whether a name is one of these, where `*` stands for anything."""
+    return any(_matches(pattern, name) for pattern in patterns)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    before, star, after = pattern.partition("*")
+    if not star:
+        return name == pattern
+    return len(name) >= len(before) + len(after) and name.startswith(before) and name.endswith(after)

@@ -1,0 +1,132 @@
+"""What this site lets run: from what a caller asks for to what the owner permits.
+
+Only what was written down is looked at here, no file: a path on a dead mount must not delay other calls. What files are
+in truth, the keeper sees when it opens them: it holds a task to its directories and its program to its digest.
+"""
+
+from __future__ import annotations
+
+import enum
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from farspawn_server.policy.callers import Caller, Role
+from farspawn_server.policy.ceilings import Ceilings
+from farspawn_server.policy.environment import DANGEROUS, covers
+from farspawn_server.policy.templates import Template
+from farspawn_server.task.errors import PolicyDeniedError, TemplateChangedError
+from farspawn_server.task.spec import Permit, Spec
+
+
+class Admission(enum.Enum):
+    """Which programs callers may start."""
+
+    TEMPLATES = "templates"
+    PROGRAMS = "programs"
+    ANY = "any"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the owner has written.
+
+    Attributes:
+        admission: which programs callers may start.
+        programs: for PROGRAMS: absolute paths, and the SHA-256 that each file must have; empty: any.
+        directories: callers' programs work within these; none: anywhere.
+        environment: names that callers may set; None: all but the dangerous ones, which only admins may.
+        user: to run tasks as; empty: the agent's own.
+        ceilings: what a task may have at most.
+        templates: by name.
+    """
+
+    admission: Admission = Admission.ANY
+    programs: Mapping[str, str] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()
+    environment: tuple[str, ...] | None = None
+    user: str = ""
+    ceilings: Ceilings = Ceilings()
+    templates: Mapping[str, Template] = field(default_factory=dict)
+
+    def permit(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit | None:
+        """Return what the site makes of a spec; None: it runs as it was asked for, and nothing is imposed.
+
+        Raises:
+            PolicyDeniedError: the owner does not allow it.
+            TemplateChangedError: the template is not the one that the caller means.
+            SpecInvalidError: the template cannot be filled in with this.
+        """
+        permit = self._from_template(spec, secrets) if spec.template else self._from_program(caller, spec, secrets)
+        terms = self.ceilings.lower(permit.terms, "ceilings")
+        permit = replace(permit, terms=terms, secrets=secrets, user=self.user)
+        return None if permit == Permit(spec) else permit
+
+    def _from_template(self, spec: Spec, secrets: Mapping[str, str]) -> Permit:
+        template = self.templates.get(spec.template)
+        if template is None:
+            raise PolicyDeniedError(
+                f"this site has no template {spec.template!r}: GetSite lists them", rule="templates"
+            )
+        if spec.template_revision not in ("", template.revision):
+            raise TemplateChangedError(template.name, template.revision)
+        rule = f"templates.{template.name}"
+        for name in (*spec.env, *secrets):
+            if not covers(template.environment, name):
+                raise PolicyDeniedError(
+                    f"template {template.name!r} lets callers not set {name!r}", rule=f"{rule}.environment"
+                )
+        return Permit(
+            template.ceilings.lower(template.fill(spec), f"{rule}.limits"),
+            template_revision=template.revision,
+            sha256=template.sha256,
+        )
+
+    def _from_program(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit:
+        if self.admission is Admission.TEMPLATES:
+            known = ", ".join(sorted(self.templates)) or "none yet"
+            raise PolicyDeniedError(f"this site runs only its owner's templates ({known})", rule="policy.allow")
+        self._check_environment(caller, (*spec.env, *secrets))
+        if self.directories:
+            spec = replace(spec, working_directory=self._directory(spec.working_directory))
+        if spec.readiness is not None and spec.readiness.file is not None:
+            self._directory(spec.readiness.file)
+        cleanup = "" if spec.cleanup is None else self._digest(spec.cleanup.argv[0])
+        return Permit(spec, directories=self.directories, sha256=self._digest(spec.argv[0]), cleanup_sha256=cleanup)
+
+    def _digest(self, program: str) -> str:
+        """Return what a program's file must have for its digest; empty: any."""
+        if self.admission is Admission.ANY:
+            return ""
+        if program not in self.programs:
+            raise PolicyDeniedError(
+                f"{program!r} is not among the programs that this site starts; give one of them by its absolute path",
+                rule="policy.programs",
+            )
+        return self.programs[program]
+
+    def _check_environment(self, caller: Caller, names: Sequence[str]) -> None:
+        for name in names:
+            if self.environment is not None:
+                allowed = covers(self.environment, name)
+                # "*" means all that does no harm; what does is to be named.
+                if caller.role is not Role.ADMIN and covers(DANGEROUS, name):
+                    allowed = covers([each for each in self.environment if each != "*"], name)
+            else:
+                allowed = caller.role is Role.ADMIN or not covers(DANGEROUS, name)
+            if not allowed:
+                raise PolicyDeniedError(f"this site lets callers not set {name!r}", rule="policy.environment")
+
+    def _directory(self, path: str) -> str:
+        """Return a path if it is, by its letters, within the site's directories; for `/` the first of those."""
+        if not self.directories:
+            return path
+        if path == "/":
+            return self.directories[0]
+        normal = posixpath.normpath(path)
+        if not any(normal == each or normal.startswith(f"{each.rstrip('/')}/") for each in self.directories):
+            raise PolicyDeniedError(
+                f"{path!r} is outside of the directories of this site: {', '.join(self.directories)}",
+                rule="policy.directories",
+            )
+        return path

@@ -1,0 +1,125 @@
+"""Commands that the site's owner wrote, with placeholders for what a caller gives.
+
+What a caller gives is one value among those that the owner's checks let through; it never becomes an option: a value
+that stands at the beginning of an argument must not begin with a "-".
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from farspawn_server.policy.ceilings import Ceilings
+from farspawn_server.task.errors import SpecInvalidError, Violation
+from farspawn_server.task.spec import Cleanup, Readiness, Spec, StopPlan
+
+MAX_VALUE_BYTES = 4096
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a caller may give: a text that matches the pattern, one of the choices, or an integer in the range."""
+
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+    integers: tuple[int, int] | None = None
+    default: str | None = None
+
+    def problem(self, value: str) -> str:
+        """Return what is wrong with a value, empty: nothing."""
+        if len(value.encode()) > MAX_VALUE_BYTES or "\0" in value:
+            return f"at most {MAX_VALUE_BYTES} bytes, without NUL"
+        if self.choices:
+            return "" if value in self.choices else f"one of {', '.join(self.choices)}"
+        if self.integers is not None:
+            least, most = self.integers
+            fits = _INTEGER.fullmatch(value) and least <= int(value) <= most
+            return "" if fits else f"a decimal integer from {least} to {most}"
+        return "" if re.fullmatch(self.pattern, value) else f"a text that matches {self.pattern}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A command; `revision` names exactly this wording of it. `environment`: names that callers may set besides."""
+
+    name: str
+    revision: str
+    argv: tuple[str, ...]
+    description: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = "/"
+    environment: tuple[str, ...] = ()
+    open_input: bool = False
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    sha256: str = ""
+    stop: StopPlan = StopPlan()
+    ceilings: Ceilings = Ceilings()
+    cleanup: Cleanup | None = None
+    readiness: Readiness | None = None
+
+    def fill(self, spec: Spec) -> Spec:
+        """Return what a spec that names this template comes to.
+
+        Raises:
+            SpecInvalidError: the spec gives what is the template's, or not what its parameters need.
+        """
+        violations = [*self._taken(spec), *self._bad_values(spec.parameters)]
+        if violations:
+            raise SpecInvalidError(violations)
+        values = {name: each.default for name, each in self.parameters.items() if each.default is not None}
+        values |= spec.parameters
+        argv = (self.argv[0], *(_filled(f"argv[{at}]", text, values) for at, text in enumerate(self.argv[1:], 1)))
+        env = {name: text.format_map(values) for name, text in self.env.items()}
+        cleanup = self.cleanup
+        if cleanup is not None:
+            words = (_filled(f"cleanup.argv[{at}]", text, values) for at, text in enumerate(cleanup.argv[1:], 1))
+            cleanup = replace(cleanup, argv=(cleanup.argv[0], *words))
+        return replace(
+            spec,
+            argv=argv,
+            env={**spec.env, **env},
+            working_directory=self.working_directory,
+            stop=spec.stop.or_else(self.stop),
+            cleanup=cleanup,
+            readiness=self.readiness,
+        )
+
+    def _taken(self, spec: Spec) -> Iterator[Violation]:
+        given = {
+            "spec.argv": spec.argv,
+            "spec.working_directory": spec.working_directory != "/",
+            "spec.cleanup": spec.cleanup,
+            "spec.readiness": spec.readiness,
+            "spec.open_input": spec.open_input and not self.open_input,
+        }
+        for name, value in given.items():
+            if value:
+                yield Violation(name, f"is for template {self.name!r} to say: leave it out")
+        for name in self.env.keys() & spec.env.keys():
+            yield Violation(f"spec.env[{name[:64]!r}]", f"is set by template {self.name!r}: leave it out")
+
+    def _bad_values(self, given: Mapping[str, str]) -> Iterator[Violation]:
+        for name in given.keys() - self.parameters.keys():
+            known = ", ".join(sorted(self.parameters)) or "none"
+            yield Violation(
+                f"spec.parameters[{name[:64]!r}]", f"template {self.name!r} has no such one; it has: {known}"
+            )
+        for name, parameter in self.parameters.items():
+            if name in given:
+                if problem := parameter.problem(given[name]):
+                    yield Violation(f"spec.parameters[{name!r}]", f"give {problem}")
+            elif parameter.default is None:
+                yield Violation(f"spec.parameters[{name!r}]", f"template {self.name!r} needs it")
+
+
+def _filled(place: str, text: str, values: Mapping[str, str]) -> str:
+    filled = text.format_map(values)
+    first = next(iter(string.Formatter().parse(text)), ("", None, None, None))
+    begins_with_placeholder = not first[0] and first[1] is not None
+    if begins_with_placeholder and filled.startswith("-") and not _INTEGER.fullmatch(filled):
+        raise SpecInvalidError([Violation(f"spec.parameters[{first[1]!r}]", f"{place} must not begin with '-'")])
+    return filled

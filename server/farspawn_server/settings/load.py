@@ -1,0 +1,110 @@
+"""Read the settings: flags over environment over `site.toml` over defaults.
+
+A mistake names the file, the line and the key, and the agent does not start.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from farspawn_server.settings.check import problems
+from farspawn_server.settings.schema import Settings
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text says where and what to do."""
+
+
+def load(config: str, overrides: dict[str, str | bool]) -> Settings:
+    """Return the settings, complete.
+
+    Args:
+        config: path of a site.toml; empty: none.
+        overrides: fields of Settings given by flags or environment.
+
+    Raises:
+        SettingsError: something cannot be used.
+    """
+    text = _read(config) if config else ""
+    try:
+        given = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{config}: {error}") from error
+    try:
+        settings = msgspec.convert({**given, **overrides}, Settings)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_located(config, text, str(error))) from error
+    settings = msgspec.structs.replace(
+        settings,
+        name=settings.name or socket.gethostname(),
+        state=settings.state or str(default_state()),
+        listen=settings.listen or f"unix:{default_socket(settings.state)}",
+    )
+    for key, problem in problems(settings):
+        raise SettingsError(_at(config, text, key.split("."), problem))
+    return settings
+
+
+def default_state() -> Path:
+    """Return where the agent keeps what must survive: the system's place for root, the user's for others."""
+    if os.getuid() == 0:
+        return Path("/var/lib/farspawn")
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "farspawn"
+
+
+def default_socket(state: str) -> Path:
+    """Return where the agent listens; the client's `_address.py` has the same rule.
+
+    `state` is the directory that was asked for by name, empty: none was.
+    """
+    if state:
+        return Path(state) / "farspawnd.sock"
+    if os.getuid() == 0:
+        return Path("/run/farspawn/farspawnd.sock")
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(runtime) / "farspawn" / "farspawnd.sock"
+    return Path(f"/tmp/farspawn-{os.getuid()}/farspawnd.sock")  # noqa: S108  # its owner and mode are checked before use
+
+
+def _read(config: str) -> str:
+    try:
+        return Path(config).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{config}: {error}") from error
+
+
+def _located(config: str, text: str, problem: str) -> str:
+    """Put file and line before what msgspec says, for instance: Expected `int`, got `str` - at `$.limits.max`."""
+    what, _, path = problem.partition(" - at ")
+    keys = path.strip("`").removeprefix("$").strip(".").split(".") if path else []
+    if unknown := re.search(r"unknown field `([^`]+)`", what):
+        keys.append(unknown[1])
+    return _at(config, text, [key for key in keys if key], what)
+
+
+def _at(config: str, text: str, keys: list[str], problem: str) -> str:
+    line = _line(text, keys)
+    where = f"{config}:{line}" if line else config or "flags or environment"
+    return f"{where} {'.'.join(keys)}: {problem}"
+
+
+def _line(text: str, keys: list[str]) -> int:
+    """Return the number of the line that sets a key, as `table.key` or as `key` under `[table]`; 0: not found."""
+    table: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            if table == keys:
+                return number
+            continue
+        assignment = re.match(r"\s*([^=#]+?)\s*=", line)
+        if assignment and [*table, *(part.strip(" \"'") for part in assignment[1].split("."))] == keys:
+            return number
+    return 0
