@@ -19,12 +19,19 @@ class Ceilings:
     lease_ttl: timedelta | None = None
     resources: Resources = Resources()
 
-    def lower(self, spec: Spec, rule: str) -> Spec:
-        """Return the spec with all that it does not ask for at its ceiling.
+    def within(self, other: Ceilings) -> Ceilings:
+        """Return the lower of both, one by one."""
+        resources = {}
+        for each in dataclasses.fields(Resources):
+            both = [getattr(self.resources, each.name), getattr(other.resources, each.name)]
+            least = min(filter(None, both), default=0)
+            resources[each.name] = max(both) if each.name == "niceness" else least
+        return Ceilings(
+            _lower(self.max_runtime, other.max_runtime), _lower(self.lease_ttl, other.lease_ttl), Resources(**resources)
+        )
 
-        Args:
-            spec: what was asked for.
-            rule: what the ceilings are called in a refusal.
+    def lower(self, spec: Spec) -> Spec:
+        """Return the spec with all that it does not ask for at its ceiling.
 
         Raises:
             PolicyDeniedError: it asks for more than there is.
@@ -34,26 +41,30 @@ class Ceilings:
         lease = spec.lease
         if self.lease_ttl is not None:
             lease = Lease(self.lease_ttl) if lease is None else lease
-            _refuse_above(lease.ttl, self.lease_ttl, f"{rule}.lease_ttl_seconds")
+            _refuse_above(lease.ttl, self.lease_ttl, "ceilings.lease_ttl_seconds")
         max_runtime = spec.max_runtime
         if self.max_runtime is not None:
             max_runtime = self.max_runtime if max_runtime is None else max_runtime
-            _refuse_above(max_runtime, self.max_runtime, f"{rule}.max_runtime_seconds")
-        resources = Resources(**dict(self._resources(spec.resources, rule)))
+            _refuse_above(max_runtime, self.max_runtime, "ceilings.max_runtime_seconds")
+        resources = Resources(**dict(self._resources(spec.resources)))
         return replace(spec, lease=lease, max_runtime=max_runtime, resources=resources)
 
-    def _resources(self, asked: Resources, rule: str) -> Iterator[tuple[str, int]]:
+    def _resources(self, asked: Resources) -> Iterator[tuple[str, int]]:
         for each in dataclasses.fields(Resources):
             wanted, ceiling = getattr(asked, each.name), getattr(self.resources, each.name)
             too_much = wanted < ceiling if each.name == "niceness" else wanted > ceiling
             if wanted and ceiling and too_much:
                 raise PolicyDeniedError(
-                    f"{each.name} = {wanted}: this site allows {ceiling}", rule=f"{rule}.{each.name}"
+                    f"{each.name} = {wanted}: this site allows {ceiling}", rule=f"ceilings.{each.name}"
                 )
             yield each.name, wanted or ceiling
 
 
 _NONE = Ceilings()
+
+
+def _lower(one: timedelta | None, other: timedelta | None) -> timedelta | None:
+    return min((each for each in (one, other) if each is not None), default=None)
 
 
 def _refuse_above(wanted: timedelta, ceiling: timedelta, rule: str) -> None:

@@ -57,12 +57,14 @@ class Policy:
             TemplateChangedError: the template is not the one that the caller means.
             SpecInvalidError: the template cannot be filled in with this.
         """
-        permit = self._from_template(spec, secrets) if spec.template else self._from_program(caller, spec, secrets)
-        terms = self.ceilings.lower(permit.terms, "ceilings")
-        permit = replace(permit, terms=terms, secrets=secrets, user=self.user)
+        if spec.template:
+            permit, ceilings = self._from_template(spec, secrets)
+        else:
+            permit, ceilings = self._from_program(caller, spec, secrets), self.ceilings
+        permit = replace(permit, terms=ceilings.lower(permit.terms), secrets=secrets, user=self.user)
         return None if permit == Permit(spec) else permit
 
-    def _from_template(self, spec: Spec, secrets: Mapping[str, str]) -> Permit:
+    def _from_template(self, spec: Spec, secrets: Mapping[str, str]) -> tuple[Permit, Ceilings]:
         template = self.templates.get(spec.template)
         if template is None:
             raise PolicyDeniedError(
@@ -70,17 +72,14 @@ class Policy:
             )
         if spec.template_revision not in ("", template.revision):
             raise TemplateChangedError(template.name, template.revision)
-        rule = f"templates.{template.name}"
         for name in (*spec.env, *secrets):
             if not covers(template.environment, name):
                 raise PolicyDeniedError(
-                    f"template {template.name!r} lets callers not set {name!r}", rule=f"{rule}.environment"
+                    f"template {template.name!r} lets callers not set {name!r}",
+                    rule=f"templates.{template.name}.environment",
                 )
-        return Permit(
-            template.ceilings.lower(template.fill(spec), f"{rule}.limits"),
-            template_revision=template.revision,
-            sha256=template.sha256,
-        )
+        permit = Permit(template.fill(spec), template_revision=template.revision, sha256=template.sha256)
+        return permit, template.ceilings.within(self.ceilings)
 
     def _from_program(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit:
         if self.admission is Admission.TEMPLATES:
