@@ -6,8 +6,9 @@ STUBS_VENV := .venv-stubs
 PACKAGES := core server client tests benchmarks examples scripts
 
 CHAOS_MINUTES ?= 15
+FUZZ ?= 10
 
-.PHONY: help setup demo test test-all quick check lint types imports drift stubs bench chaos clean
+.PHONY: help setup demo test test-all quick check lint types imports drift stubs bench chaos fuzz clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +63,9 @@ bench: setup ## Every figure beside its baseline, as a ratio
 
 chaos: setup ## Kill servers and keepers at random; check what callers were told (CHAOS_MINUTES, CHAOS_SEED)
 	$(BIN)/python tests/chaos/run.py --minutes $(CHAOS_MINUTES) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+
+fuzz: setup ## Random and mutated calls, FUZZ times what the tests make: more than a million
+	FARSPAWN_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 tests/unit/server/test_fuzz_requests.py tests/acceptance/test_fuzz.py
 
 clean: ## Remove what make made
 	rm -rf $(VENV) $(STUBS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
