@@ -59,6 +59,11 @@ def make_authority(directory: Path, *, name: str) -> Certificate:
     return _write(directory, AUTHORITY, builder.sign(key, hashes.SHA256()), key, replace=False)
 
 
+def has_authority(directory: Path) -> bool:
+    """Whether there is an authority, or something in its place."""
+    return any((directory / f"{AUTHORITY}.{kind}").exists() for kind in ("pem", "key"))
+
+
 def issue_site(directory: Path, name: str, *, hosts: Sequence[str], days: int = DEFAULT_DAYS) -> Certificate:
     """Issue a certificate for a site, which its callers reach under one of these host names or addresses.
 

@@ -1,4 +1,4 @@
-"""From nothing to a task over mutual TLS, with the commands that the README gives."""
+"""The command line over mutual TLS."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def farspawn(*words: str, environment: dict[str, str] | None = None) -> tuple[in
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_commands_of_the_readme_lead_to_a_task_over_mutual_tls() -> None:
+def test_certificates_of_ones_own_lead_to_a_task_over_mutual_tls() -> None:
     with short_directory() as directory:
         pki = directory / "pki"
         in_pki = ("pki", "--directory", str(pki))
@@ -39,6 +39,7 @@ def test_the_commands_of_the_readme_lead_to_a_task_over_mutual_tls() -> None:
         config.write_text(
             f'[tls]\ncertificate = "{pki}/hospital.pem"\nkey = "{pki}/hospital.key"\nauthorities = "{pki}/ca.pem"\n'
             '[[grants]]\nidentity = "spiffe://example.org/server"\nrole = "admin"\n'
+            '[policy]\nallow = "any"\n'
         )
         with socket.create_server(("127.0.0.1", 0)) as probe:
             address = f"127.0.0.1:{probe.getsockname()[1]}"

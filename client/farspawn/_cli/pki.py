@@ -53,7 +53,7 @@ days_option = click.option("--days", type=int, default=_DAYS, show_default=True,
 @common_options
 @pass_settings
 def init(settings: Settings, name: str) -> None:
-    """Make the authority. Once."""
+    """Make the authority. Once; `site` does it by itself."""
     from farspawn import _pki
 
     _tell(settings, _pki.make_authority(_directory(), name=name))
@@ -62,14 +62,25 @@ def init(settings: Settings, name: str) -> None:
 @pki.command()
 @click.argument("name")
 @click.option("--host", "hosts", multiple=True, required=True, help="A host name or address that callers use. Repeat.")
+@click.option("--operator", "operators", multiple=True, metavar="IDENTITY", help="Who may launch tasks there. Repeat.")
 @days_option
 @common_options
 @pass_settings
-def site(settings: Settings, name: str, hosts: tuple[str, ...], days: int) -> None:
-    """Issue a certificate for a site: NAME.pem and NAME.key."""
-    from farspawn import _pki
+def site(settings: Settings, name: str, hosts: tuple[str, ...], operators: tuple[str, ...], days: int) -> None:
+    """Issue a certificate for a site: NAME.pem and NAME.key.
 
-    _tell(settings, _pki.issue_site(_directory(), name, hosts=hosts, days=days))
+    Makes the authority if there is none yet, and NAME.toml, settings for
+    farspawnd to begin with.
+    """
+    from farspawn import _pki, _pki_settings
+
+    directory = _directory()
+    if not _pki.has_authority(directory):
+        _pki.make_authority(directory, name="farspawn")
+    _tell(settings, _pki.issue_site(directory, name, hosts=hosts, days=days))
+    path = _pki_settings.write_settings(directory, name, operators=operators)
+    if not settings.as_json:
+        click.echo(f"settings     {harmless(str(path))}")
 
 
 @pki.command()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from support.agent import FINAL, short_directory
+from support.audit import audit_lines
 from support.crash import CrashAgent, kernel_tells_strangers_exits, marked
 from support.evidence import ENDS_AT_ONCE, WAITS, Line, Scene
 from support.history import Recorder
@@ -18,6 +19,8 @@ from support.waiting import until
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn_core import proc
+from farspawn_server.audit import ACCEPTED
+from farspawn_server.audit.verify import verify
 
 Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 """Which field of the outcome is set, its value, and the cause."""
@@ -134,6 +137,7 @@ class Cell:
             self._check_outcome(self.actors[name], status)
             self._check_evidence(self.actors[name], status)
         self._check_ran_once()
+        self._check_audit()
         self.recorder.until_seen(max(status.revision for status in final.values()))
         for status in final.values():
             assert self.recorder.last(status.uid) == status, "the watch missed a final state"
@@ -190,6 +194,14 @@ class Cell:
             runs = [(line.uid, line.attempt) for line in lines]
             assert len(set(runs)) == len(runs), f"started twice: {lines}"
             assert {uid for uid, _ in runs} <= set(self.uids.values())
+
+    def _check_audit(self) -> None:
+        """The chain is whole, and nothing ran that is not on record."""
+        folder = self.agent.state / "audit"
+        verify(folder)
+        recorded = {line["uid"] for line in audit_lines(folder) if line["outcome"] == ACCEPTED}
+        ran = {line.uid for line in (*self.scene.started(), *self.scene.cleaned())}
+        assert {*ran, *self.uids.values()} <= recorded
 
     def _runs(self, lines: Sequence[Line]) -> set[tuple[str, int]]:
         return {(line.uid, line.attempt) for line in lines}
