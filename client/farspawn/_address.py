@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,8 +47,22 @@ def default_site(environ: Mapping[str, str], uid: int) -> str:
         return "unix:/run/farspawn/farspawnd.sock"
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         return f"unix:{runtime}/farspawn/farspawnd.sock"
-    # The agent makes this directory 0700, and refuses one that is not its own.
-    return f"unix:/tmp/farspawn-{uid}/farspawnd.sock"
+    directory = f"/tmp/farspawn-{uid}"  # noqa: S108  # its owner and mode are checked before use
+    _refuse_foreign(directory, uid)
+    return f"unix:{directory}/farspawnd.sock"
+
+
+def _refuse_foreign(directory: str, uid: int) -> None:
+    """Anybody may make a directory in /tmp, and listen in it for what we would tell our agent."""
+    try:
+        found = os.lstat(directory)
+    except OSError:
+        return  # no agent: connecting will say so
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+        raise AddressError(
+            f"{directory} is not a directory that only uid {uid} can enter: no agent of yours made it. Remove it, or "
+            "say where your agent is: --site, or FARSPAWN_SITE"
+        )
 
 
 def _parse(text: str) -> Address:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import enum
+import logging
 import os
+import shutil
 from pathlib import Path
 
 from farspawn_server.task.spec import Uid
+
+
+log = logging.getLogger(__name__)
 
 
 class Output(enum.Enum):
@@ -32,10 +37,20 @@ class LogFiles:
         """Remove all output of a task that has ended."""
         for attempt in range(1, attempts + 1):
             for output in Output:
-                self.path(uid, attempt, output).unlink(missing_ok=True)
+                _remove(self.path(uid, attempt, output))
 
     def remove_unknown(self, known: set[Uid]) -> None:
         """Remove the output of tasks that nobody knows: deletions that a crash cut short."""
         for entry in os.scandir(self._directory):
             if entry.name.partition(".")[0] not in known:
-                Path(entry.path).unlink(missing_ok=True)
+                _remove(Path(entry.path))
+
+
+def _remove(path: Path) -> None:
+    """Remove an output, or what a task has put in its place."""
+    try:
+        path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        shutil.rmtree(path, ignore_errors=True)
+    except OSError as error:
+        log.warning("output not removed", extra={"path": str(path), "error": str(error)})

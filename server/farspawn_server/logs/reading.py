@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +29,19 @@ class Chunk:
 
 
 def read_chunk(path: Path, offset: int) -> Chunk:
-    """Return at most CHUNK_BYTES from an offset; a file that is not there is empty."""
+    """Return at most CHUNK_BYTES from an offset. What is no file is empty: not there yet, or put there by the task."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return Chunk(offset, b"", 0)  # the task never started, or not yet
+        # Without O_NONBLOCK a FIFO in the output's place would keep us waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+            return Chunk(offset, b"", 0)
+        raise
     try:
-        size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            return Chunk(offset, b"", 0)
+        size = found.st_size
         data = os.pread(descriptor, CHUNK_BYTES, offset) if offset < size else b""
         # Asked after reading: what was let go in between was read as zeros.
         return Chunk(offset, data, size, earliest_offset(descriptor, size))

@@ -11,6 +11,7 @@ import ctypes
 import errno
 import logging
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def trim(outputs: Iterable[tuple[Path, int]]) -> None:
     for path, keep in outputs:
         try:
             found = os.stat(path, follow_symlinks=False)
-            if found.st_blocks * _SECTOR_BYTES > keep + keep // 5 + _BLOCK_BYTES:
+            if stat.S_ISREG(found.st_mode) and found.st_blocks * _SECTOR_BYTES > keep + keep // 5 + _BLOCK_BYTES:
                 _let_go(path, keep)
         except FileNotFoundError:
             pass

@@ -6,6 +6,7 @@ guessing what it means could lose tasks.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 
@@ -37,9 +38,11 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open the database, made or brought up to date as needed.
 
     Raises:
-        sqlite3.Error: it cannot be read or written.
+        sqlite3.Error, OSError: it cannot be read or written.
         ValueError: it was written by a newer farspawn.
     """
+    # Before SQLite makes it for everybody to read; its other files take their mode from this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     # autocommit mode: the writer says BEGIN and COMMIT itself. Used from the writer's thread once it runs.
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
