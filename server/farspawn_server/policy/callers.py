@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farspawn_server.task.errors import PolicyDeniedError
 from farspawn_server.task.spec import Owner
@@ -39,13 +39,14 @@ class Caller:
 
     identity: Owner
     role: Role
+    peer: str = field(default="", compare=False)  # from where, as gRPC says it
 
     def sees(self, owner: Owner) -> bool:
         """Whether tasks of this owner exist for the caller."""
         return self.role is Role.ADMIN or owner == self.identity
 
 
-LOCAL = Caller(Owner("local"), Role.ADMIN)
+LOCAL = Caller(Owner("local"), Role.ADMIN, "unix:")
 """Whoever can open the Unix socket: its directory is for the site's owner only. Also whoever --insecure lets in."""
 
 

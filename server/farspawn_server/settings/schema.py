@@ -15,14 +15,19 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_live_tasks_per_owner: the same of one owner; 0: no limit of its own.
         max_launches_per_second: of one owner in the long run, as many at once; 0: no limit.
         max_ended_tasks: that are remembered; beyond it the oldest are deleted.
+        max_specs_bytes: of all that the tasks which are remembered were launched with, for it is kept in memory; beyond
+            it the oldest ended ones are deleted, and while that is not enough nothing is launched.
         max_poll_tasks: ids in one Poll.
+        max_connections: at once, those that are still shaking hands included; one more is closed. Read at start only.
     """
 
     max_live_tasks: int = 10_000
     max_live_tasks_per_owner: int = 0
     max_launches_per_second: float = 0
     max_ended_tasks: int = 10_000
+    max_specs_bytes: int = 256 << 20
     max_poll_tasks: int = 10_000
+    max_connections: int = 1000
 
 
 class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

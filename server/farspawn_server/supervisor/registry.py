@@ -41,13 +41,20 @@ class Registry:
         self._by_name: dict[tuple[Owner, TaskId], Charge] = {}
         self._live: set[Uid] = set()
         self._live_of: Counter[Owner] = Counter()
+        self._bytes: dict[Uid, int] = {}
+        self.live_bytes = 0
+        self.ended_bytes = 0
 
     def add(self, charge: Charge) -> None:
         """Take a charge in. One whose task is not stored yet is found by `claimed` only."""
         task = charge.task
         self._by_uid[task.uid] = charge
         self._by_name[task.owner, task.task_id] = charge
-        if not task.state.final:
+        weight = self._bytes[task.uid] = _weight(task)
+        if task.state.final:
+            self.ended_bytes += weight
+        else:
+            self.live_bytes += weight
             self._live.add(task.uid)
             self._live_of[task.owner] += 1
 
@@ -57,12 +64,15 @@ class Registry:
         del self._by_uid[task.uid]
         del self._by_name[task.owner, task.task_id]
         self.ended(charge)
+        self.ended_bytes -= self._bytes.pop(task.uid)
 
     def ended(self, charge: Charge) -> None:
         """Note that a charge's task reached a final state."""
         task = charge.task
         if task.uid in self._live:
             self._live.remove(task.uid)
+            self.live_bytes -= self._bytes[task.uid]
+            self.ended_bytes += self._bytes[task.uid]
             self._live_of[task.owner] -= 1
             if not self._live_of[task.owner]:
                 del self._live_of[task.owner]
@@ -89,10 +99,16 @@ class Registry:
         """Return the charges of the caller's tasks that have not ended and match."""
         return [each for each in self.live() if caller.sees(each.task.owner) and which.matches(each.task)]
 
-    def oldest_ended(self, count: int) -> list[Charge]:
-        """Return the ended ones that were made first."""
-        ended = (charge for uid, charge in self._by_uid.items() if uid not in self._live)
-        return list(itertools.islice(ended, count))
+    def oldest_ended(self, count: int, weight: int) -> list[Charge]:
+        """Return the ended ones that were made first: at least so many, of at least so many bytes together."""
+        found: list[Charge] = []
+        for uid, charge in self._by_uid.items():
+            if len(found) >= count and weight <= 0:
+                break
+            if uid not in self._live:
+                found.append(charge)
+                weight -= self._bytes[uid]
+        return found
 
     def by_uid(self, uid: str) -> Charge | None:
         """Return the charge with this uid."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -291,9 +291,9 @@ def test_an_owner_launches_only_so_fast() -> None:
         until(lambda: _try(site) is None)  # and it may again
 
 
-def _try(site: PolicedSite) -> grpc.RpcError | None:
+def _try(site: PolicedSite, argv: Sequence[str] = ("true",), env: Mapping[str, str] = {}) -> grpc.RpcError | None:
     try:
-        launch(site.stub, ["true"])
+        launch(site.stub, argv, env=env)
     except grpc.RpcError as error:
         return error
     return None
@@ -415,3 +415,16 @@ def test_a_mistake_is_named_with_its_line_and_key(tmp_path: Path, text: str, lin
 
     assert said.code != 0
     assert f"{config}:{line} {key}: " in said.stderr
+
+
+def test_what_tasks_were_launched_with_is_bounded_too() -> None:
+    with policed("[limits]\nmax_specs_bytes = 2_000_000\n") as site:
+        for _ in range(10):
+            until_ended(site.stub, launch(site.stub, ["true", *["x" * 100_000] * 5]).status.task_id)
+        until(lambda: site.stub.GetSite(pb.GetSiteRequest()).site.load.ended_tasks <= 3)
+        refusals = [
+            each for _ in range(40) if (each := _try(site, ["sleep", "600"], env={"A": "x" * 100_000})) is not None
+        ]
+
+        assert 15 < 40 - len(refusals) < 25
+        assert {each.details() for each in refusals} == {"the site's limit max_specs_bytes = 2000000 is reached"}

@@ -75,7 +75,7 @@ def stop(message: pb.StopTaskRequest) -> None:
 
 def poll(message: pb.PollRequest) -> None:
     requests.wait(message)
-    Limits().admit(0, 0)
+    Limits().admit(0, 0, 0)
 
 
 def watch(message: pb.WatchTasksRequest) -> None:
