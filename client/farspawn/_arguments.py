@@ -34,8 +34,11 @@ def several(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def spec_of(
-    argv: Iterable[str],
+    argv: Iterable[str] = (),
     *,
+    template: str = "",
+    parameters: Mapping[str, str | int] | None = None,
+    template_revision: str = "",
     env: Mapping[str, str] | None = None,
     working_directory: str = "",
     stop: values.StopPlan | None = None,
@@ -46,6 +49,7 @@ def spec_of(
     cleanup: values.Cleanup | None = None,
     open_input: bool = False,
     readiness: values.Readiness | None = None,
+    resources: values.Resources | None = None,
 ) -> values.TaskSpec:
     """The spec that `launch` was given piece by piece."""
     return values.TaskSpec(
@@ -60,6 +64,10 @@ def spec_of(
         cleanup=replace(cleanup, argv=several(cleanup.argv)) if cleanup is not None else None,
         open_input=open_input,
         readiness=readiness,
+        template=template,
+        parameters={name: str(value) for name, value in (parameters or {}).items()},
+        template_revision=template_revision,
+        resources=resources or values.Resources(),
     )
 
 

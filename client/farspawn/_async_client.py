@@ -50,10 +50,14 @@ class AsyncClient:
 
     async def launch(
         self,
-        argv: Iterable[str],
+        argv: Iterable[str] = (),
         *,
+        template: str = "",
+        parameters: Mapping[str, str | int] | None = None,
+        template_revision: str = "",
         task_id: str = "",
         env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
         working_directory: str = "",
         stop: values.StopPlan | None = None,
         max_runtime: timedelta | None = None,
@@ -63,11 +67,15 @@ class AsyncClient:
         cleanup: values.Cleanup | None = None,
         open_input: bool = False,
         readiness: values.Readiness | None = None,
+        resources: values.Resources | None = None,
     ) -> AsyncProcess:
         """As `Client.launch`."""
         task_id = task_id or new_task_id()
         spec = spec_of(
             argv,
+            template=template,
+            parameters=parameters,
+            template_revision=template_revision,
             env=env,
             working_directory=working_directory,
             stop=stop,
@@ -78,8 +86,9 @@ class AsyncClient:
             cleanup=cleanup,
             open_input=open_input,
             readiness=readiness,
+            resources=resources,
         )
-        launched = await self._link.call(verbs.launch(task_id, spec))
+        launched = await self._link.call(verbs.launch(task_id, spec, secrets))
         return AsyncProcess(self._link, task_id, launched)
 
     def process(self, task_id: str) -> AsyncProcess:

@@ -25,7 +25,14 @@ _REPEATABLE = (
     "GetSite",
 )
 
+# A site takes a hundred calls at a time from one connection; a client with more
+# watches, followed logs and long polls than that opens another, up to so many:
+# 2,000 calls. Beyond that, calls wait for one of the others to end, and so do
+# those of any grpcio that does not know the key (older than 1.85).
+_MOST_CONNECTIONS = 20
+
 _SERVICE_CONFIG = {
+    "connectionScaling": {"maxConnectionsPerSubchannel": _MOST_CONNECTIONS},
     "methodConfig": [
         {
             "name": [{"service": SERVICE, "method": method} for method in _REPEATABLE],
@@ -37,7 +44,7 @@ _SERVICE_CONFIG = {
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
-    ]
+    ],
 }
 
 # A stream over a network is renewed after so long: a connection that died
@@ -50,6 +57,8 @@ def options(*, encrypted: bool) -> Sequence[tuple[str, int | str]]:
     """The channel arguments."""
     chosen: list[tuple[str, int | str]] = [
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # Without it, no more than 10.
+        ("grpc.max_connections_per_subchannel_cap", _MOST_CONNECTIONS),
         # Otherwise a TXT record of the site's domain could replace ours.
         ("grpc.service_config_disable_resolution", 1),
         # A larger request is not repeated; the default is 256 KiB, and argv

@@ -68,10 +68,14 @@ class Client:
 
     def launch(
         self,
-        argv: Iterable[str],
+        argv: Iterable[str] = (),
         *,
+        template: str = "",
+        parameters: Mapping[str, str | int] | None = None,
+        template_revision: str = "",
         task_id: str = "",
         env: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
         working_directory: str = "",
         stop: values.StopPlan | None = None,
         max_runtime: timedelta | None = None,
@@ -81,6 +85,7 @@ class Client:
         cleanup: values.Cleanup | None = None,
         open_input: bool = False,
         readiness: values.Readiness | None = None,
+        resources: values.Resources | None = None,
     ) -> Process:
         """Starts a task, once: with the id and the spec of a task that exists, it returns that one.
 
@@ -89,27 +94,39 @@ class Client:
 
         Args:
             argv: The program and its arguments. Without a slash the program is searched in the task's PATH.
+            template: Name of a command that the site's owner wrote, in place of argv: see `Site.templates`. The
+                directory, the cleanup and the readiness check are then the template's.
+            parameters: Values for the template's parameters.
+            template_revision: The revision that the template must have. Empty: any.
             task_id: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`. Empty: a new UUIDv7, made here, so that a
                 repeated call cannot start two.
             env: Environment on top of the site's minimal default; never the agent's own.
-            working_directory: Absolute path; empty: `/`.
+            secrets: More environment, which nobody is shown: it is in no answer, and the site forgets it when the task
+                has ended. A repeated call that gives others changes nothing.
+            working_directory: Absolute path; empty: `/`, or the template's.
             stop: How to stop the task when nobody says otherwise. None: the site's defaults.
-            max_runtime: How long it may run. None: no limit of its own.
-            lease: Whether it ends when nobody asks for it any more: see `keep_leases`. None: it does not.
+            max_runtime: How long it may run. None: as long as the site allows, see `Limits`.
+            lease: Whether it ends when nobody asks for it any more: see `keep_leases`. None: it does not, unless
+                the site wants it of every task, see `Limits`.
             labels: Names of your own, to filter by.
             restart: When to start the program again after it ended. None: never.
             cleanup: What to run after each attempt that had a process. None: nothing.
             open_input: Give it a standard input to write to. False: it is empty.
             readiness: How to tell that it is ready; the handle's `wait_ready` waits for it.
+            resources: What it may use; it can only lower what the site allows. None: that.
 
         Raises:
             TaskIdReusedError: The id names a task with another spec.
+            TemplateChangedError: The template has another revision than `template_revision`.
             LimitReachedError: A limit of the site is reached.
             StorageFullError: The site cannot record the task.
         """
         task_id = task_id or new_task_id()
         spec = spec_of(
             argv,
+            template=template,
+            parameters=parameters,
+            template_revision=template_revision,
             env=env,
             working_directory=working_directory,
             stop=stop,
@@ -120,8 +137,9 @@ class Client:
             cleanup=cleanup,
             open_input=open_input,
             readiness=readiness,
+            resources=resources,
         )
-        return Process(self._link, task_id, run(self._link.call(verbs.launch(task_id, spec))))
+        return Process(self._link, task_id, run(self._link.call(verbs.launch(task_id, spec, secrets))))
 
     def process(self, task_id: str) -> Process:
         """A handle for a task that exists. Nothing is asked yet.
@@ -319,7 +337,7 @@ class Client:
         run(self._link.call(verbs.delete(task_id)))
 
     def site(self) -> values.Site:
-        """Describes the site: version, capabilities, limits, load."""
+        """Describes the site: version, capabilities, limits, load, and the templates that `launch` takes."""
         return run(self._link.call(verbs.site()))
 
     def close(self) -> None:

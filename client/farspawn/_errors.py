@@ -17,6 +17,7 @@ FarspawnError
 └── RefusedError               the site said no, and why
     ├── TaskNotFoundError
     ├── TaskIdReusedError
+    ├── TemplateChangedError
     ├── SpecInvalidError
     ├── UnauthenticatedError
     ├── PolicyDeniedError
@@ -206,6 +207,20 @@ class TaskNotFoundError(RefusedError):
 
 class TaskIdReusedError(RefusedError):
     """The id names a task with another spec: choose another id, or delete the ended task."""
+
+
+class TemplateChangedError(RefusedError):
+    """The template has another revision than was asked for: look at it again, see `Site.templates`."""
+
+    @property
+    def template(self) -> str:
+        """The template's name."""
+        return self.metadata.get("template", "")
+
+    @property
+    def revision(self) -> str:
+        """The revision that it has now."""
+        return self.metadata.get("revision", "")
 
 
 class SpecInvalidError(RefusedError):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from farspawn import _values as values
 from farspawn import _verbs as verbs
 from farspawn._errors import LaunchFailedError, NotReadyError, TaskLostError, TaskNotRunningError
-from farspawn._follow import as_ended, no_such_task, until
+from farspawn._follow import LONG_POLL, as_ended, no_such_task, until
 from farspawn._link import Link
 
 
@@ -18,12 +18,12 @@ class Handle:
         self._link_to_site = link
         self._created = launched is not None and launched.created
         self._status = launched.task.status if launched else None
-        self._args = launched.task.spec.argv if launched else ()
-        self._never_ready = launched is not None and launched.task.spec.readiness is None
-        lease = launched.task.spec.lease if launched else None
-        # Whoever launched the task and waits for it wants it: two renewals may
-        # get lost before the lease is over.
-        self._renew_every = lease.ttl / 3 if lease else None
+        spec = launched.task.spec if launched else None
+        self._args = spec.argv if spec else ()
+        # A template may have a check of its own, which nobody is told.
+        self._never_ready = spec is not None and spec.readiness is None and not spec.template
+        # Whoever launched the task and waits for it wants it.
+        self._renew_every = _renewal(spec) if spec else None
 
     def __repr__(self) -> str:
         state = self._status.state.name if self._status else "not asked yet"
@@ -36,7 +36,7 @@ class Handle:
 
     @property
     def args(self) -> tuple[str, ...]:
-        """What was launched; empty for a handle made by `process`."""
+        """What was launched; empty for a template, and for a handle made by `process`."""
         return self._args
 
     @property
@@ -141,3 +141,10 @@ class Handle:
         if status.state is values.TaskState.LOST or returncode is None:
             raise TaskLostError(status)
         return returncode
+
+
+def _renewal(spec: values.TaskSpec) -> timedelta:
+    # Two renewals may get lost before the lease is over. A task that asked for
+    # none may have one all the same, of a length that only the site knows: that
+    # renews it by itself for as long as a poll waits.
+    return spec.lease.ttl / 3 if spec.lease else LONG_POLL

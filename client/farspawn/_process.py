@@ -72,7 +72,7 @@ class Process(Handle):
             LaunchFailedError: The process could not be started.
             TaskLostError: The task has ended, and how cannot be known.
             TaskNotFoundError: There is no such task any more.
-            ValueError: It was launched without a check.
+            ValueError: It was launched without a check, and without a template that may have one.
         """
         run(self._wait_ready(span_of(timeout)))
 

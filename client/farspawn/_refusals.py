@@ -15,6 +15,7 @@ DOMAIN = "farspawn"
 REFUSAL_OF: Mapping[str, type[errors.RefusedError]] = {
     "TASK_NOT_FOUND": errors.TaskNotFoundError,
     "TASK_ID_REUSED": errors.TaskIdReusedError,
+    "TEMPLATE_CHANGED": errors.TemplateChangedError,
     "SPEC_INVALID": errors.SpecInvalidError,
     "UNAUTHENTICATED": errors.UnauthenticatedError,
     "POLICY_DENIED": errors.PolicyDeniedError,

@@ -6,7 +6,7 @@ Nothing is sent here.
 
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from farspawn import _values as values
 from farspawn import _wire as wire
+from farspawn import _wire_site as wire_site
 from farspawn import _wire_spec as wire_spec
 from farspawn._arguments import several
 from farspawn._errors import UnsendableError
@@ -33,14 +34,14 @@ class Call(Generic[T]):
 
     Attributes:
         method: Its name in the contract.
-        request: What is asked.
+        request: What is asked; it may hold secrets, so no repr shows it.
         read: Makes a value of an answer's bytes.
         wait: How long the site was asked to hold the answer back.
         queued: Made as soon as the site is there again; otherwise it fails if it is not.
     """
 
     method: str
-    request: Message
+    request: Message = field(repr=False)
     read: Callable[[bytes], T]
     wait: timedelta = timedelta()
     queued: bool = False
@@ -62,10 +63,11 @@ class Page:
     next_page_token: str
 
 
-def launch(task_id: str, spec: values.TaskSpec) -> Call[Launched]:
+def launch(task_id: str, spec: values.TaskSpec, secrets: Mapping[str, str] | None = None) -> Call[Launched]:
     """LaunchTask."""
+    _refuse_unsendable(secrets or {})
     with _sendable():
-        request = pb.LaunchTaskRequest(task_id=task_id, spec=wire_spec.spec_to_wire(spec))
+        request = pb.LaunchTaskRequest(task_id=task_id, spec=wire_spec.spec_to_wire(spec), secrets=secrets)
     return Call(
         "LaunchTask",
         request,
@@ -154,7 +156,7 @@ def delete(task_id: str) -> Call[None]:
 
 def site() -> Call[values.Site]:
     """GetSite."""
-    return Call("GetSite", pb.GetSiteRequest(), _reader(pb.GetSiteResponse, lambda a: wire.site_from_wire(a.site)))
+    return Call("GetSite", pb.GetSiteRequest(), _reader(pb.GetSiteResponse, lambda a: wire_site.site_from_wire(a.site)))
 
 
 def task_filter(states: Iterable[values.TaskState], labels: Mapping[str, str] | None, owner: str) -> pb.TaskFilter:
@@ -197,6 +199,21 @@ def serialize(request: Message) -> bytes:
 
 def _reader(answer: type[_Answer], value_of: Callable[[_Answer], T]) -> Callable[[bytes], T]:
     return lambda data: value_of(answer.FromString(data))
+
+
+def _refuse_unsendable(secrets: Mapping[str, str]) -> None:
+    # Before Protobuf does: its error holds the text, and so would ours.
+    bad = [name for name, value in secrets.items() if not _is_unicode(value)]
+    if bad:
+        raise UnsendableError(f"cannot be sent: secret {', '.join(map(repr, bad))}: text that is not Unicode")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextmanager

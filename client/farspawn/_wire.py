@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from farspawn import _values as values
 from farspawn._wire_spec import spec_from_wire
-from farspawn.v1 import launcher_pb2, site_pb2, task_pb2
+from farspawn.v1 import launcher_pb2, task_pb2
 
 
 def task_from_wire(task: task_pb2.Task) -> values.Task:
@@ -20,6 +20,7 @@ def task_from_wire(task: task_pb2.Task) -> values.Task:
         spec=spec_from_wire(task.spec),
         owner=task.owner,
         spec_digest=task.spec_digest,
+        template_revision=task.template_revision,
     )
 
 
@@ -50,13 +51,13 @@ def _attempt(attempt: task_pb2.Attempt) -> values.Attempt:
 
 def _times(times: task_pb2.TaskTimes) -> values.TaskTimes:
     return values.TaskTimes(
-        created=_moment(times.created if times.HasField("created") else None),
-        started=_moment(times.started if times.HasField("started") else None),
-        stop_requested=_moment(times.stop_requested if times.HasField("stop_requested") else None),
-        signalled=_moment(times.signalled if times.HasField("signalled") else None),
-        killed=_moment(times.killed if times.HasField("killed") else None),
-        leader_exited=_moment(times.leader_exited if times.HasField("leader_exited") else None),
-        ended=_moment(times.ended if times.HasField("ended") else None),
+        created=moment_from_wire(times.created if times.HasField("created") else None),
+        started=moment_from_wire(times.started if times.HasField("started") else None),
+        stop_requested=moment_from_wire(times.stop_requested if times.HasField("stop_requested") else None),
+        signalled=moment_from_wire(times.signalled if times.HasField("signalled") else None),
+        killed=moment_from_wire(times.killed if times.HasField("killed") else None),
+        leader_exited=moment_from_wire(times.leader_exited if times.HasField("leader_exited") else None),
+        ended=moment_from_wire(times.ended if times.HasField("ended") else None),
     )
 
 
@@ -127,26 +128,6 @@ def event_from_wire(answer: launcher_pb2.WatchTasksResponse) -> values.WatchEven
             return None
 
 
-def site_from_wire(site: site_pb2.Site) -> values.Site:
-    """What a site is."""
-    return values.Site(
-        name=site.name,
-        version=site.version,
-        state=values.SiteState(site.state),
-        boot_id=site.boot_id,
-        server_started=_moment(site.server_started if site.HasField("server_started") else None),
-        keeper_started=_moment(site.keeper_started if site.HasField("keeper_started") else None),
-        containment=tuple(values.ContainmentTier(tier) for tier in site.containment),
-        limits=values.Limits(
-            max_live_tasks=site.limits.max_live_tasks,
-            max_command_bytes=site.limits.max_command_bytes,
-            max_poll_tasks=site.limits.max_poll_tasks,
-            max_ended_tasks=site.limits.max_ended_tasks,
-        ),
-        load=values.Load(live_tasks=site.load.live_tasks, ended_tasks=site.load.ended_tasks),
-        revision=site.revision,
-    )
-
-
-def _moment(moment: Timestamp | None) -> datetime | None:
+def moment_from_wire(moment: Timestamp | None) -> datetime | None:
+    """A moment in UTC; None stays None."""
     return moment.ToDatetime(tzinfo=UTC) if moment is not None else None

@@ -37,6 +37,10 @@ def spec_to_wire(spec: values.TaskSpec) -> task_pb2.TaskSpec:
         cleanup=_cleanup_to_wire(spec.cleanup) if spec.cleanup is not None else None,
         open_input=spec.open_input,
         readiness=_readiness_to_wire(spec.readiness) if spec.readiness is not None else None,
+        template=spec.template,
+        parameters=spec.parameters,
+        template_revision=spec.template_revision,
+        resources=_resources_to_wire(spec.resources),
     )
 
 
@@ -54,6 +58,10 @@ def spec_from_wire(spec: task_pb2.TaskSpec) -> values.TaskSpec:
         cleanup=_cleanup_from_wire(spec.cleanup) if spec.HasField("cleanup") else None,
         open_input=spec.open_input,
         readiness=_readiness_from_wire(spec.readiness) if spec.HasField("readiness") else None,
+        template=spec.template,
+        parameters=dict(spec.parameters),
+        template_revision=spec.template_revision,
+        resources=resources_from_wire(spec.resources),
     )
 
 
@@ -100,6 +108,33 @@ def _readiness_from_wire(readiness: task_pb2.Readiness) -> values.Readiness:
         log_line=readiness.log_line if check == "log_line" else None,
         tcp_port=readiness.tcp_port if check == "tcp_port" else None,
         file=readiness.file if check == "file" else None,
+    )
+
+
+def _resources_to_wire(resources: values.Resources) -> task_pb2.Resources | None:
+    if resources == values.Resources():
+        return None
+    return task_pb2.Resources(
+        address_space_bytes=resources.address_space_bytes,
+        cpu_time=span_to_wire(resources.cpu_time),
+        open_files=resources.open_files,
+        processes=resources.processes,
+        memory_bytes=resources.memory_bytes,
+        niceness=resources.niceness,
+        log_bytes=resources.log_bytes,
+    )
+
+
+def resources_from_wire(resources: task_pb2.Resources) -> values.Resources:
+    """What a task may use, as the site tells it."""
+    return values.Resources(
+        address_space_bytes=resources.address_space_bytes,
+        cpu_time=resources.cpu_time.ToTimedelta() if resources.HasField("cpu_time") else None,
+        open_files=resources.open_files,
+        processes=resources.processes,
+        memory_bytes=resources.memory_bytes,
+        niceness=resources.niceness,
+        log_bytes=resources.log_bytes,
     )
 
 

@@ -85,9 +85,10 @@ def right(method: str, task_id: str) -> Message:
 
 async def call(channel: grpc.aio.Channel, method: str, messages: list[bytes], *, may_wait: bool) -> grpc.StatusCode:
     """Make a call and return its end; a stream, or a call that may wait, is hung up on after a moment."""
-    made = channel.stream_stream(f"/{SERVICE.full_name}/{method}", request_serializer=None, response_deserializer=None)(
-        iter(messages), timeout=PATIENCE
+    start: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+        f"/{SERVICE.full_name}/{method}", request_serializer=None, response_deserializer=None
     )
+    made = start(iter(messages), timeout=PATIENCE)
     try:
         async with asyncio.timeout(LISTENED_SECONDS if may_wait else None):
             async for _ in made:

@@ -6,13 +6,14 @@ A seed says everything: the same one makes the same messages.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-_INTEGERS = (
+_INTEGERS: Sequence[int] = (
     0,
     1,
     -1,
@@ -123,12 +124,13 @@ class Fuzz:
 
     def integer(self, bits: int, *, signed: bool) -> int:
         """Return an integer that fits."""
-        least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        wanted = self._dice.choice(_INTEGERS) if self._dice.random() < 0.8 else self._dice.randint(least, most)
-        return min(max(wanted, least), most)
+        least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+        wanted: int = self._dice.choice(_INTEGERS) if self._dice.random() < 0.8 else self._dice.randint(least, most)
+        return max(least, min(wanted, most))
 
     def _disturb(self, made: Message, depth: int) -> None:
-        field = self._dice.choice(made.DESCRIPTOR.fields)
+        fields: Sequence[FieldDescriptor] = made.DESCRIPTOR.fields
+        field = self._dice.choice(fields)
         if (
             field.message_type is not None
             and not field.is_repeated
@@ -161,6 +163,7 @@ class Fuzz:
     def _value(self, field: FieldDescriptor, depth: int) -> Any:
         match field.type:
             case FieldDescriptor.TYPE_MESSAGE:
+                assert field.message_type is not None
                 return self.message(field.message_type, depth + 1)
             case FieldDescriptor.TYPE_STRING:
                 return self.text()
@@ -169,6 +172,7 @@ class Fuzz:
             case FieldDescriptor.TYPE_BOOL:
                 return self._dice.random() < 0.5
             case FieldDescriptor.TYPE_ENUM:
+                assert field.enum_type is not None
                 return self._dice.choice([each.number for each in field.enum_type.values] * 5 + [99, -1])
             case FieldDescriptor.TYPE_DOUBLE:
                 return self._dice.choice((0.0, -1.0, float("inf"), float("nan"), 1e300))

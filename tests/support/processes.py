@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from farspawn_core.confinement import Confinement
 from farspawn_core.spawn import spawn
 from support.waiting import PATIENCE
 
@@ -192,12 +193,17 @@ def is_alive(pid: int, start_time: int) -> bool:
     return found is not None and found[0] not in "ZX" and found[1] == start_time
 
 
-def output_of(argv: Sequence[str], env: Mapping[str, str] = PLAIN, cwd: str | None = None) -> str:
+def output_of(
+    argv: Sequence[str],
+    env: Mapping[str, str] = PLAIN,
+    cwd: str | None = None,
+    confinement: Confinement | None = None,
+) -> str:
     """Spawn a program by the core, and return what it and all it started wrote to standard output."""
     reading, writing = os.pipe()
     with open(reading, "rb") as output:
         try:
-            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2))
+            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2), confinement=confinement)
         finally:
             os.close(writing)
         text = output.read()
@@ -205,7 +211,12 @@ def output_of(argv: Sequence[str], env: Mapping[str, str] = PLAIN, cwd: str | No
     return text.decode(errors="surrogateescape")
 
 
-def exit_code_of(argv: Sequence[str], env: Mapping[str, str] = PLAIN, cwd: str | None = None) -> int:
+def exit_code_of(
+    argv: Sequence[str],
+    env: Mapping[str, str] = PLAIN,
+    cwd: str | None = None,
+    confinement: Confinement | None = None,
+) -> int:
     """Spawn a program by the core, wait for its end, and return its exit code or minus its signal."""
-    pid = spawn(argv, env=env, cwd=cwd)
+    pid = spawn(argv, env=env, cwd=cwd, confinement=confinement)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,15 @@ def unary(
 ) -> grpc.RpcMethodHandler[Request, Message]:
     """How one method answers."""
     return grpc.unary_unary_rpc_method_handler(answer, request.FromString, lambda message: message.SerializeToString())
+
+
+def stream(
+    request: type[Request], answers: Callable[[Request, grpc.ServicerContext], Iterable[Message]]
+) -> grpc.RpcMethodHandler[Request, Message]:
+    """How one method with many answers does."""
+    return grpc.unary_stream_rpc_method_handler(
+        answers, request.FromString, lambda message: message.SerializeToString()
+    )
 
 
 @contextmanager

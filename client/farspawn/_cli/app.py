@@ -16,6 +16,7 @@ from farspawn._cli.options import Settings, site_option, tls_options
 from farspawn._cli.pki import pki
 from farspawn._cli.run import run
 from farspawn._cli.site import site
+from farspawn._cli.templates import templates
 from farspawn._cli.watch import watch
 from farspawn._cli.words import NOT_THE_TASK
 from farspawn._errors import FarspawnError
@@ -49,7 +50,7 @@ def app() -> None:
     """
 
 
-for command in (run, launch, ps, poll, wait, logs, stop, signal, watch, rm, site, pki):
+for command in (run, launch, ps, poll, wait, logs, stop, signal, watch, rm, site, templates, pki):
     app.add_command(command)
 
 

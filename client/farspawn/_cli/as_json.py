@@ -56,15 +56,21 @@ def log_line(stream: LogStream, line: LogChunk) -> Mapping[str, Json]:
 
 def print_document(value: object) -> None:
     """One JSON document on standard output."""
-    click.echo(json.dumps(to_json(value), indent=2))
+    click.echo(_dumped(value, indent=2))
 
 
 def print_record(value: object, *, to_stderr: bool = False) -> None:
     """One JSON object in a line of its own."""
-    click.echo(json.dumps(to_json(value)), err=to_stderr)
+    click.echo(_dumped(value), err=to_stderr)
 
 
 def print_records(values: Iterable[object]) -> None:
     """One JSON object per line."""
     for value in values:
         print_record(value)
+
+
+def _dumped(value: object, indent: int | None = None) -> str:
+    # ASCII only, controls escaped: harmless for a terminal, but for the one
+    # control that json passes.
+    return json.dumps(to_json(value), indent=indent).replace("\x7f", "\\u007f")

@@ -11,6 +11,7 @@ from farspawn._cli.words import span_text, words_for
 from farspawn._values import TaskStatus
 
 _GIVE_WAY = ("STATE", "COMMAND")
+_WRAP = ("PARAMETERS", "DESCRIPTION")
 
 
 def print_status(status: TaskStatus) -> None:
@@ -44,9 +45,14 @@ def _print_pretty(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in heads:
-        # Ids are there to be copied: whole. Where there is no room, words give way.
-        table.add_column(head, no_wrap=head not in _GIVE_WAY)
+        # Ids are there to be copied: whole. Where there is no room, words give way, or go on below.
+        table.add_column(head, no_wrap=head not in (*_GIVE_WAY, *_WRAP))
     for row in cells:
         # Text, not str: no [markup], no :emoji:.
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+        table.add_row(
+            *(
+                Text(cell, overflow="fold") if head in _WRAP else Text(cell, no_wrap=True, overflow="ellipsis")
+                for head, cell in zip(heads, row, strict=True)
+            )
+        )
     Console(highlight=False).print(table)

@@ -1,11 +1,12 @@
 """Errors, told in one line that says what to do, or as JSON."""
 
 from collections.abc import Callable, Iterable
+from io import StringIO
 
 import click
 
 from farspawn._cli.as_json import Json, print_record, to_json
-from farspawn._cli.harmless import harmless
+from farspawn._cli.harmless import harmless, harmless_lines
 from farspawn._cli.options import Settings
 from farspawn._errors import (
     CallTimeoutError,
@@ -15,6 +16,7 @@ from farspawn._errors import (
     SiteUnavailableError,
     SiteUnreachableError,
     TaskNotFoundError,
+    TemplateChangedError,
 )
 
 # What to do next, where the message does not say; a site's refusals mostly do.
@@ -22,6 +24,7 @@ _ADVICE: dict[type[Exception], str] = {
     SiteUnreachableError: "start an agent with `farspawnd`, or name another site with --site",
     CallTimeoutError: "the site may hang, or the network: try again",
     TaskNotFoundError: "`farspawn ps -a` lists the tasks",
+    TemplateChangedError: "`farspawn templates --json` tells what it is now",
     NotServedError: "this site's agent is of another version: `farspawn site`",
     SiteFaultError: "the site's own log has more",
 }
@@ -48,7 +51,9 @@ def tell_misuse(error: click.ClickException, settings: Settings) -> None:
     if settings.as_json:
         print_record({"error": {"type": "UsageError", "message": error.format_message()}}, to_stderr=True)
     else:
-        error.show()
+        told = StringIO()
+        error.show(told)
+        click.echo(harmless_lines(told.getvalue()), nl=False, err=True)
 
 
 def warn(text: str) -> None:

@@ -11,6 +11,7 @@ from farspawn._cli.as_json import log_line, print_record
 from farspawn._cli.failures import tell, warn
 from farspawn._cli.forwarding import Forwarding
 from farspawn._cli.options import Settings
+from farspawn._cli.task_output import TaskOutput
 from farspawn._cli.words import NOT_THE_TASK, exit_code_of
 from farspawn._errors import FarspawnError, InputClosedError, TaskError, TaskNotRunningError
 from farspawn._logs import AsyncLogReader
@@ -24,11 +25,14 @@ _AT_ONCE = 64 << 10
 class Foreground:
     """Follows a task to its end."""
 
-    def __init__(self, site: AsyncClient, process: AsyncProcess, settings: Settings, *, with_input: bool) -> None:
+    def __init__(
+        self, site: AsyncClient, process: AsyncProcess, settings: Settings, *, with_input: bool, raw: bool
+    ) -> None:
         self._site = site
         self._process = process
         self._settings = settings
         self._with_input = with_input
+        self._raw = raw
 
     async def run(self) -> int:
         """Returns the exit code that stands for the task's end.
@@ -82,12 +86,13 @@ class Foreground:
 
     async def _pass_on(self, stream: LogStream) -> None:
         """Passes on an output, attempt after attempt."""
+        ours = TaskOutput(sys.stderr if stream is LogStream.STDERR else sys.stdout, raw=self._raw)
         attempt, offset = 0, None
         while True:
             output = self._site.read_logs(
                 self._process.task_id, stream, attempt=attempt, offset=offset, follow=offset is None
             )
-            await self._write(output, stream)
+            await self._write(output, stream, ours)
             # That there is no exit to report is told at the end.
             with suppress(TaskError):
                 if output.complete or offset is not None:
@@ -98,20 +103,19 @@ class Foreground:
             if not output.complete and offset is None:
                 attempt, offset = output.attempt, output.offset
             elif status is None or status.attempt <= output.attempt:
+                ours.finish()
                 return
             else:
                 attempt, offset = output.attempt + 1, None
 
-    async def _write(self, output: AsyncLogReader, stream: LogStream) -> None:
+    async def _write(self, output: AsyncLogReader, stream: LogStream, ours: TaskOutput) -> None:
         # In threads: a pager that does not read must not keep signals from going through.
         if self._settings.as_json:
             async for line in output.lines():
                 await asyncio.to_thread(print_record, log_line(stream, line))
             return
-        ours = sys.stderr.buffer if stream is LogStream.STDERR else sys.stdout.buffer
         async for chunk in output:
             await asyncio.to_thread(ours.write, chunk.data)
-            await asyncio.to_thread(ours.flush)
 
     async def _pass_on_input(self) -> None:
         try:

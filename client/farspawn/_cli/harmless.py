@@ -19,6 +19,11 @@ def harmless(text: str) -> str:
     return _HARMFUL.sub(_shown, text)
 
 
+def harmless_lines(text: str) -> str:
+    """Text of several lines; newline, tab and carriage return stay."""
+    return _HARMFUL_IN_OUTPUT.sub(_shown, text)
+
+
 class OutputCleaner:
     """A task's output, made harmless piece by piece; newline, tab and carriage return stay."""
 
@@ -28,7 +33,7 @@ class OutputCleaner:
 
     def clean(self, data: bytes) -> str:
         """The next piece."""
-        return _HARMFUL_IN_OUTPUT.sub(_shown, self._decoder.decode(data))
+        return harmless_lines(self._decoder.decode(data))
 
     def rest(self) -> str:
         """What is left when nothing more comes."""

@@ -5,9 +5,8 @@ import sys
 import click
 
 from farspawn._cli.as_json import log_line, print_records
-from farspawn._cli.harmless import OutputCleaner
 from farspawn._cli.options import Settings, common_options, pass_settings
-from farspawn._logs import LogReader
+from farspawn._cli.task_output import TaskOutput
 from farspawn._values import LogStream
 
 
@@ -44,20 +43,8 @@ def logs(
     ):
         if settings.as_json:
             print_records(log_line(stream, line) for line in output.lines())
-        elif sys.stdout.isatty() and not raw:
-            _show(output)
         else:
-            _pass(output)
-
-
-def _show(output: LogReader) -> None:
-    cleaner = OutputCleaner()
-    for chunk in output:
-        click.echo(cleaner.clean(chunk.data), nl=False)
-    click.echo(cleaner.rest(), nl=False)
-
-
-def _pass(output: LogReader) -> None:
-    for chunk in output:
-        sys.stdout.buffer.write(chunk.data)
-        sys.stdout.buffer.flush()
+            ours = TaskOutput(sys.stdout, raw=raw)
+            for chunk in output:
+                ours.write(chunk.data)
+            ours.finish()

@@ -1,6 +1,5 @@
 """Commands that ask how tasks are: `farspawn ps`, `poll`, `wait`."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,7 +13,7 @@ from farspawn._cli.as_text import age_of, print_status, print_table
 from farspawn._cli.harmless import harmless
 from farspawn._cli.options import Settings, common_options, label_option, pass_settings, task_ids_argument
 from farspawn._cli.parsing import option, parse_span, parse_state
-from farspawn._cli.words import exit_code_of, words_for
+from farspawn._cli.words import command_of, exit_code_of, words_for
 from farspawn._client import Client
 from farspawn._follow import no_such_task
 from farspawn._values import TaskState, TaskStatus
@@ -55,7 +54,7 @@ def ps(
         for task in tasks:
             click.echo(harmless(task.status.task_id))
     else:
-        rows = [(*_cells(task.status), shlex.join(task.spec.argv)) for task in tasks]
+        rows = [(*_cells(task.status), command_of(task.spec)) for task in tasks]
         print_table(("ID", "STATE", "PID", "AGE", "COMMAND"), rows)
 
 

@@ -1,4 +1,4 @@
-"""Words of the command line as values: spans of time, signals, NAME=VALUE, states, restart policies.
+"""Words of the command line as values: spans of time, sizes, signals, NAME=VALUE, states, restart policies.
 
 What is wrong is said in one sentence that shows how it is written.
 """
@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
+from fractions import Fraction
 from typing import TypeVar
 
 import click
@@ -24,6 +25,9 @@ _UNITS = {
 }
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|[dhms])", re.ASCII)
 _SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(?:([kmgt])(?:ib?)?)?", re.ASCII | re.IGNORECASE)
+_COUNT = re.compile(r"[0-9]{1,18}", re.ASCII)
+_REVISION = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 # signal(7), x86 and ARM, in order from 1. Python's own table is the one of the
 # machine it runs on.
@@ -67,6 +71,41 @@ def parse_span(text: str) -> timedelta:
         return sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
     except OverflowError:
         raise wrong from None
+
+
+def parse_size(text: str) -> int:
+    """The bytes of `512M`, `64k`, `1.5G` or `4096`; k, M, G and T are powers of 1024.
+
+    Raises:
+        ValueError: It is no size, or less than a byte.
+    """
+    found = _SIZE.fullmatch(text)
+    size = int(Fraction(found[1]) * 1024 ** " kmgt".index((found[2] or " ").lower())) if found else 0
+    if size < 1:
+        raise ValueError(f"{text!r} is no size: write 512M, 64k, 1.5G or bytes, above 0; k is 1024")
+    return size
+
+
+def parse_count(text: str) -> int:
+    """A number above 0.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not _COUNT.fullmatch(text) or int(text) < 1:
+        raise ValueError(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def parse_revision(text: str) -> str:
+    """A template's revision.
+
+    Raises:
+        ValueError: It is none, or not whole.
+    """
+    if text and not _REVISION.fullmatch(text.lower()):
+        raise ValueError(f"{text!r} is no revision: write all 64 digits, as `farspawn templates --json` has them")
+    return text.lower()
 
 
 def parse_signal(text: str) -> int:

@@ -9,8 +9,8 @@ from farspawn._arguments import new_task_id
 from farspawn._async_client import AsyncClient
 from farspawn._cli.failures import warn
 from farspawn._cli.foreground import Foreground
-from farspawn._cli.launch import COMMAND_LINE, Wanted, spec_options
 from farspawn._cli.options import Settings, common_options, pass_settings
+from farspawn._cli.wanted import COMMAND_LINE, Wanted, spec_options
 from farspawn._errors import FarspawnError, LeaseExpiredError
 
 _EXAMPLE = """\b
@@ -21,16 +21,20 @@ Example:
 @click.command(context_settings=COMMAND_LINE, epilog=_EXAMPLE)
 @click.option("--rm", "remove", is_flag=True, help="Forget the task and its logs when it has ended.")
 @click.option("--interactive", "-i", "with_input", is_flag=True, help="Pass our standard input on to the task.")
+@click.option("--raw", is_flag=True, help="On a terminal, too, pass every byte as it is.")
 @spec_options
 @common_options
 @pass_settings
-def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool) -> int:
+def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool, raw: bool) -> int:
     """Start a task and stay with it to its end.
 
     What it writes is passed on to here, and signals from here to it; without -i
     its standard input is empty. The exit code is the task's: 128+n if signal n
     ended it, 127 if the program is missing, 126 if it cannot be executed, 125
     for whatever is not the task's.
+
+    On a terminal control characters are shown, not obeyed; elsewhere every byte
+    passes as it is.
 
     Ctrl-C goes to the task; twice within 2 seconds, it kills the task; once more
     leaves it alone. With the --id of a task that exists, it is attached to.
@@ -41,7 +45,7 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool) -
     async def foreground() -> int:
         async with AsyncClient(settings.site, credentials=settings.credentials()) as site:
             try:
-                return await _stay(site, wanted, settings, with_input=with_input)
+                return await _stay(site, wanted, settings, with_input=with_input, raw=raw)
             finally:
                 if remove:
                     await _remove(site, wanted["task_id"])
@@ -49,19 +53,19 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool) -
     return asyncio.run(foreground())
 
 
-async def _stay(site: AsyncClient, wanted: Wanted, settings: Settings, *, with_input: bool) -> int:
-    try:
-        process = await site.launch(**wanted, open_input=with_input)
-    except asyncio.CancelledError:
-        # By Ctrl-C; the later ones go to the task.
-        warn(f"interrupted: `farspawn poll {wanted['task_id']}` tells whether the task was launched")
-        raise
+async def _stay(site: AsyncClient, wanted: Wanted, settings: Settings, *, with_input: bool, raw: bool) -> int:
     code = 0
     try:
         async with AsyncExitStack() as stack:
-            if wanted["lease"] is not None:
+            try:
+                process = await site.launch(**wanted, open_input=with_input)
+                # Also if none was asked for: the site may want one of every task.
                 await stack.enter_async_context(site.keep_leases([process.task_id]))
-            code = await Foreground(site, process, settings, with_input=with_input).run()
+            except asyncio.CancelledError:
+                # By Ctrl-C; the later ones go to the task.
+                warn(f"interrupted: `farspawn poll {wanted['task_id']}` tells whether the task was launched")
+                raise
+            code = await Foreground(site, process, settings, with_input=with_input, raw=raw).run()
     except LeaseExpiredError as error:
         warn(str(error))
     return code

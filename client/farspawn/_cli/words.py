@@ -2,10 +2,11 @@
 
 import errno
 import os
+import shlex
 from datetime import timedelta
 
 from farspawn._cli.parsing import SIGNAL_NAMES
-from farspawn._values import Cause, CleanupOutcome, LaunchPhase, Outcome, TaskState, TaskStatus
+from farspawn._values import Cause, CleanupOutcome, LaunchPhase, Outcome, TaskSpec, TaskState, TaskStatus
 
 NOT_THE_TASK = 125
 CANNOT_BE_EXECUTED = 126
@@ -81,3 +82,29 @@ def span_text(span: timedelta) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length}{unit}"
     return f"{seconds}s"
+
+
+def span_exactly(span: timedelta) -> str:
+    """As it is written on the command line, for instance `1h30m`."""
+    left = span // timedelta(milliseconds=1)
+    words = ""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, left = divmod(left, length)
+        words += f"{count}{unit}" if count else ""
+    return words or "0s"
+
+
+def size_text(size: int) -> str:
+    """As it is written on the command line, for instance `512M`: in the largest unit without a fraction."""
+    for unit, length in (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("k", 1 << 10)):
+        if size and size % length == 0:
+            return f"{size // length}{unit}"
+    return str(size)
+
+
+def command_of(spec: TaskSpec) -> str:
+    """The command as a shell would take it; of a template, its name and what it was given."""
+    if not spec.template:
+        return shlex.join(spec.argv)
+    given = (f"{name}={value}" for name, value in sorted(spec.parameters.items()))
+    return shlex.join(("template", spec.template, *given))

@@ -11,7 +11,8 @@ from farspawn._values.answers import (
     WatchResumed,
 )
 from farspawn._values.outcome import Cause, CleanupOutcome, LaunchFailure, LaunchPhase, Outcome, ResourceUsage, Survivor
-from farspawn._values.site import ContainmentTier, Limits, Load, Site, SiteState
+from farspawn._values.resources import Resources
+from farspawn._values.site import Admission, ContainmentTier, Limits, Load, Site, SiteState
 from farspawn._values.spec import (
     Cleanup,
     Lease,
@@ -24,14 +25,17 @@ from farspawn._values.spec import (
     TaskSpec,
 )
 from farspawn._values.status import Attempt, Task, TaskState, TaskStatus, TaskTimes
+from farspawn._values.template import IntegerRange, Parameter, Template
 
 __all__ = [
+    "Admission",
     "Attempt",
     "Cause",
     "Checkpoint",
     "Cleanup",
     "CleanupOutcome",
     "ContainmentTier",
+    "IntegerRange",
     "LaunchFailure",
     "LaunchPhase",
     "Lease",
@@ -41,9 +45,11 @@ __all__ = [
     "LogChunk",
     "LogStream",
     "Outcome",
+    "Parameter",
     "PollAnswer",
     "Readiness",
     "ResourceUsage",
+    "Resources",
     "RestartMode",
     "RestartPolicy",
     "SignalScope",
@@ -58,6 +64,7 @@ __all__ = [
     "TaskState",
     "TaskStatus",
     "TaskTimes",
+    "Template",
     "WatchEvent",
     "WatchResumed",
 ]

@@ -45,6 +45,8 @@ class LaunchPhase(WireEnum):
     """Opening the files that take its output."""
     SPAWN = 4
     """Creating the process and executing the program."""
+    CONFINEMENT = 5
+    """Taking on what the site's owner imposes: limits, another user."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,11 @@
 """What a site is and what it can do, so that callers can degrade."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import unique
 
+from farspawn._values.resources import Resources
+from farspawn._values.template import Template
 from farspawn._values.wire_enum import WireEnum
 
 
@@ -35,9 +37,23 @@ class ContainmentTier(WireEnum):
     """Each task has a cgroup v2 of its own."""
 
 
+@unique
+class Admission(WireEnum):
+    """Which programs the site's owner lets callers start."""
+
+    UNSPECIFIED = 0
+    """A newer site has a rule unknown to this client."""
+    TEMPLATES = 1
+    """Only templates."""
+    PROGRAMS = 2
+    """Templates, and the programs of a list."""
+    ANY = 3
+    """Any program."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a site allows. Zero: no limit.
+    """What a site allows. Zero and None: no limit.
 
     Attributes:
         max_live_tasks: Tasks that have not ended, all owners together.
@@ -45,12 +61,22 @@ class Limits:
         max_poll_tasks: Task ids in one poll.
         max_ended_tasks: Ended tasks that are remembered; beyond it the oldest are deleted by themselves, with their
             logs.
+        max_live_tasks_per_owner: Tasks of one owner that have not ended.
+        max_launches_per_second: Tasks that one owner may launch in a second, in the long run; at least as many at once.
+        max_runtime: The longest `max_runtime` of a task; also that of a task that asks for none.
+        max_lease_ttl: The longest `Lease.ttl`; also the lease of a task that asks for none.
+        resources: What a task may use at most; of the niceness, at least.
     """
 
     max_live_tasks: int
     max_command_bytes: int
     max_poll_tasks: int
     max_ended_tasks: int
+    max_live_tasks_per_owner: int = 0
+    max_launches_per_second: float = 0.0
+    max_runtime: timedelta | None = None
+    max_lease_ttl: timedelta | None = None
+    resources: Resources = field(default_factory=Resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,8 @@ class Site:
         limits: What it allows.
         load: What it is doing now.
         revision: That of the newest change of any task.
+        admission: Which programs its owner lets callers start.
+        templates: The commands that its owner wrote, by name.
     """
 
     name: str
@@ -93,3 +121,5 @@ class Site:
     limits: Limits
     load: Load
     revision: int
+    admission: Admission = Admission.UNSPECIFIED
+    templates: tuple[Template, ...] = ()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import unique
 
+from farspawn._values.resources import Resources
 from farspawn._values.wire_enum import WireEnum
 
 
@@ -144,9 +145,9 @@ class TaskSpec:
     """What to run. It never changes once a task exists.
 
     Attributes:
-        argv: The program and its arguments.
+        argv: The program and its arguments; empty: the template says.
         env: Environment on top of the site's minimal default; never the agent's own.
-        working_directory: Absolute path of the directory to start in; empty: `/`.
+        working_directory: Absolute path of the directory to start in; empty: `/`, or the template's.
         stop: How to stop the task when nobody says otherwise.
         max_runtime: How long one attempt may run; None: no limit of the task's own.
         lease: None: the task needs nobody to ask for it.
@@ -154,10 +155,14 @@ class TaskSpec:
         restart: When the program is started again; None: never.
         cleanup: What to run after each attempt that had a process; None: nothing.
         open_input: Whether it has an input to write to; False: its standard input is empty.
-        readiness: How to tell that it is ready; None: `TaskStatus.ready` is never set.
+        readiness: How to tell that it is ready; None: `TaskStatus.ready` is never set, unless the template has a check.
+        template: Name of a command that the site's owner wrote; empty: argv is what runs.
+        parameters: Values for the template's parameters.
+        template_revision: The revision that the template must have; empty: any.
+        resources: What it may use; it can only lower what the site allows.
     """
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     working_directory: str = ""
     stop: StopPlan = StopPlan()
@@ -168,3 +173,7 @@ class TaskSpec:
     cleanup: Cleanup | None = None
     open_input: bool = False
     readiness: Readiness | None = None
+    template: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    template_revision: str = ""
+    resources: Resources = field(default_factory=Resources)

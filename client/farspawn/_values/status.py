@@ -119,9 +119,11 @@ class Task:
         spec: What was asked.
         owner: The identity that launched it.
         spec_digest: Two specs with the same digest are the same to the site.
+        template_revision: That of the template when the task was launched; empty: the spec names none.
     """
 
     status: TaskStatus
     spec: TaskSpec
     owner: str
     spec_digest: str
+    template_revision: str = ""

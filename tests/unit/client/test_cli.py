@@ -82,6 +82,39 @@ def test_what_becomes_of_a_task_later_reaches_the_site(recorder: Recorder) -> No
     assert (spec.readiness.tcp_port, spec.lease.ttl.seconds, spec.open_input) == (80, 5, False)
 
 
+def test_a_template_and_its_values_reach_the_site(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "hunter2")
+    revision = "ab" * 32
+
+    code = main(
+        ["launch", "--template", "train", "--param", "epochs=3", "--template-revision", revision, "--secret", "TOKEN"]
+    )
+
+    assert code == 0
+    (request,) = recorder.launched
+    assert (list(request.spec.argv), request.spec.template) == ([], "train")
+    assert (dict(request.spec.parameters), request.spec.template_revision) == ({"epochs": "3"}, revision)
+    assert (dict(request.secrets), dict(request.spec.env)) == ({"TOKEN": "hunter2"}, {})
+
+
+def test_limits_reach_the_site(recorder: Recorder) -> None:
+    assert main(["launch", "--limit", "memory=2G", "--limit", "cpu-time=90s", "x"]) == 0
+
+    resources = recorder.launched[0].spec.resources
+    assert (resources.memory_bytes, resources.cpu_time.seconds, resources.open_files) == (2 << 30, 90, 0)
+
+
+def test_a_secret_on_the_command_line_is_refused_with_the_reason(
+    recorder: Recorder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["launch", "--secret", "TOKEN=hunter2", "x"]) == 2
+
+    told = capsys.readouterr()
+    assert "ps" in told.err
+    assert "hunter2" not in told.out + told.err
+    assert not recorder.launched
+
+
 def test_what_is_not_said_is_not_set(recorder: Recorder) -> None:
     main(["launch", "x"])
 
@@ -146,6 +179,11 @@ def test_an_error_is_json_if_the_answer_would_have_been(capsys: pytest.CaptureFi
     [
         (["run", "--bogus", "x"], 125),
         (["run"], 125),
+        (["launch"], 2),
+        (["run", "--template", "train", "sh"], 125),
+        (["launch", "--param", "a=1", "x"], 2),
+        (["launch", "--template", "t", "--template-revision", "abc"], 2),
+        (["launch", "--limit", "memory=2MB", "x"], 2),
         (["launch", "--max-runtime", "5x", "y"], 2),
         (["signal", "a", "NOPE"], 2),
         (["nope"], 2),
@@ -159,6 +197,19 @@ def test_a_wrong_command_line_has_a_code_of_its_own(arguments: list[str], code: 
 def test_the_version_and_the_help_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("farspawn ")
-    for command in ("run", "launch", "ps", "poll", "wait", "logs", "stop", "signal", "watch", "rm", "site"):
+    for command in (
+        "run",
+        "launch",
+        "ps",
+        "poll",
+        "wait",
+        "logs",
+        "stop",
+        "signal",
+        "watch",
+        "rm",
+        "site",
+        "templates",
+    ):
         assert main([command, "--help"]) == 0
         assert "--json" in capsys.readouterr().out

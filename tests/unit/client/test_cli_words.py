@@ -6,6 +6,7 @@ import errno
 import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 import pytest
@@ -20,17 +21,31 @@ from farspawn import (
     LogChunk,
     LogStream,
     Outcome,
+    Resources,
     RestartMode,
     RestartPolicy,
     Survivor,
+    TaskSpec,
     TaskState,
     TaskStatus,
     TaskTimes,
 )
 from farspawn._cli.as_json import log_line, to_json
 from farspawn._cli.harmless import OutputCleaner, harmless
-from farspawn._cli.parsing import pairs, parse_cleanup, parse_restart, parse_signal, parse_span, parse_state
-from farspawn._cli.words import exit_code_of, signal_name, span_text, words_for
+from farspawn._cli.parsing import (
+    pairs,
+    parse_cleanup,
+    parse_count,
+    parse_restart,
+    parse_revision,
+    parse_signal,
+    parse_size,
+    parse_span,
+    parse_state,
+)
+from farspawn._cli.resources import NAMES, limits_text, parse_limits
+from farspawn._cli.secret_values import parse_secrets
+from farspawn._cli.words import command_of, exit_code_of, signal_name, size_text, span_exactly, span_text, words_for
 
 
 @pytest.mark.parametrize(
@@ -50,6 +65,108 @@ def test_what_is_no_span_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (119, "119s"), (120, "2m"), (7200, "2h"), (-5, "0s")])
 def test_a_span_is_told_in_one_unit(seconds: int, text: str) -> None:
     assert span_text(timedelta(seconds=seconds)) == text
+
+
+@given(st.timedeltas(timedelta(), timedelta(days=9000)))
+def test_a_span_told_exactly_is_read_as_the_same(span: timedelta) -> None:
+    whole = span - span % timedelta(milliseconds=1)
+
+    assert parse_span(span_exactly(whole)) == pytest.approx(whole, abs=timedelta(microseconds=1))
+    assert span_exactly(timedelta(seconds=5400)) == "1h30m"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4096", 4096), ("64k", 65536), ("512M", 512 << 20), ("1.5g", 3 << 29), ("1Gi", 1 << 30), ("2TiB", 2 << 40)],
+)
+def test_a_size_is_read(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "M", "2MB", "1e9", "0.0001", "٣", "1 k", "9" * 5000])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no size"):
+        parse_size(text)
+
+
+@given(st.integers(1, 10**17))
+def test_a_size_told_is_read_as_the_same(size: int) -> None:
+    assert parse_size(size_text(size)) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "x", "²", "9" * 5000])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no number above 0"):
+        parse_count(text)
+
+
+def test_a_revision_is_whole() -> None:
+    assert parse_revision("AB" * 32) == "ab" * 32
+    with pytest.raises(ValueError, match="all 64 digits"):
+        parse_revision("ab" * 6)
+
+
+def test_limits_are_read_and_told_by_the_same_names() -> None:
+    texts = [
+        "memory=2G",
+        "address-space=4G",
+        "cpu-time=1h",
+        "open-files=64",
+        "processes=9",
+        "niceness=5",
+        "log-bytes=64k",
+    ]
+
+    resources = parse_limits(["memory=1G", *texts])
+
+    assert resources == Resources(
+        memory_bytes=2 << 30,
+        address_space_bytes=4 << 30,
+        cpu_time=timedelta(hours=1),
+        open_files=64,
+        processes=9,
+        niceness=5,
+        log_bytes=65536,
+    )
+    told = limits_text(resources).split(", ")
+    assert [each.split()[0] for each in told] == [each.partition("=")[0] for each in texts] == list(NAMES)
+    assert limits_text(Resources()) == ""
+    assert parse_limits([]) == Resources()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("disk=1G", "no limit 'disk'"), ("memory", "NAME=VALUE"), ("memory=x", "memory: 'x'"), ("cpu-time=0", "above 0")],
+)
+def test_what_is_no_limit_is_refused(text: str, said: str) -> None:
+    with pytest.raises(click.BadParameter, match=said):
+        parse_limits([text])
+
+
+def test_a_secret_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(b"two\nlines\n\n")
+
+    secrets = parse_secrets(["TOKEN", f"KEY=@{file}"], {"TOKEN": "hunter2"})
+
+    assert secrets == {"TOKEN": "hunter2", "KEY": "two\nlines\n"}
+    assert "hunter2" not in repr(secrets)
+
+
+@pytest.mark.parametrize("text", ["A=hunter2", "A=", "=@/dev/null", "A", "A=@/no/such/file", "A=@/", "A=@{binary}"])
+def test_what_is_no_secret_is_refused_and_not_shown(text: str, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"hunter2\xff")
+
+    with pytest.raises(click.BadParameter) as refused:
+        parse_secrets([text.format(binary=binary)], {})
+
+    assert "hunter2" not in f"{refused.value}{refused.value.__cause__!r}"
+
+
+def test_a_command_is_told_as_a_shell_takes_it_and_a_template_by_its_name() -> None:
+    assert command_of(TaskSpec(("sh", "-c", "a b"))) == "sh -c 'a b'"
+    assert command_of(TaskSpec(template="train", parameters={"b": "x y", "a": "1"})) == "template train a=1 'b=x y'"
 
 
 @pytest.mark.parametrize(

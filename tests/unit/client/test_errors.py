@@ -28,6 +28,7 @@ from farspawn import (
     TaskIdReusedError,
     TaskState,
     TaskStatus,
+    TemplateChangedError,
     Violation,
     WaitTimeoutError,
 )
@@ -103,6 +104,17 @@ def test_expired_offsets_are_numbers() -> None:
 
     assert isinstance(error, LogOffsetExpiredError)
     assert (error.earliest, error.next) == (7, 9)
+
+
+def test_a_changed_template_is_told_with_its_revision() -> None:
+    info = error_details_pb2.ErrorInfo(
+        reason="TEMPLATE_CHANGED", domain="farspawn", metadata={"template": "train", "revision": "ab12"}
+    )
+
+    error = error_of(refused(grpc.StatusCode.FAILED_PRECONDITION, "it changed", info), "here")
+
+    assert isinstance(error, TemplateChangedError)
+    assert (error.template, error.revision) == ("train", "ab12")
 
 
 def test_a_reason_of_a_newer_site_is_a_refusal_all_the_same() -> None:

@@ -119,6 +119,26 @@ def test_whoever_launched_with_a_lease_renews_it_while_waiting() -> None:
         assert request.wait.ToTimedelta() == timedelta(seconds=3)
 
 
+def test_a_lease_that_the_site_gave_is_renewed_too() -> None:
+    link = ScriptedLink(poll(RUNNING), poll(EXITED))
+
+    run(launched(link)._wait(None))
+
+    assert [request.renew_leases for request in link.asked if isinstance(request, pb.PollRequest)] == [True, True]
+
+
+def test_a_template_may_have_a_check_that_nobody_told() -> None:
+    ready = task_pb2.TaskStatus(task_id="a", uid="u1", state=task_pb2.TASK_STATE_RUNNING, revision=2, ready=True)
+    task = task_pb2.Task(status=RUNNING, spec=task_pb2.TaskSpec(template="train"))
+    handle = Handle(ScriptedLink(poll(ready)), "a", verbs.Launched(wire.task_from_wire(task), created=True))
+
+    run(handle._wait_ready(None))
+
+    assert handle.ready
+    with pytest.raises(ValueError, match="without a readiness check"):
+        run(launched(ScriptedLink())._wait_ready(None))
+
+
 def test_whoever_only_looks_renews_nothing() -> None:
     link = ScriptedLink(poll(RUNNING))
     handle = Handle(link, "a")

@@ -40,6 +40,28 @@ def test_a_command_is_a_list() -> None:
         spec_of(["ls"], cleanup=Cleanup("rm x"))
 
 
+def test_values_for_a_template_are_texts() -> None:
+    spec = spec_of(template="train", parameters={"epochs": 3, "kind": "a"}, template_revision="ab")
+
+    assert (spec.argv, spec.template, spec.parameters) == ((), "train", {"epochs": "3", "kind": "a"})
+    assert spec.template_revision == "ab"
+
+
+def test_secrets_are_sent_and_never_shown() -> None:
+    call = verbs.launch("a", TaskSpec(("x",)), {"TOKEN": "hunter2"})
+
+    assert isinstance(call.request, pb.LaunchTaskRequest)
+    assert dict(call.request.secrets) == {"TOKEN": "hunter2"}
+    assert "hunter2" not in repr(call)
+
+
+def test_a_secret_that_cannot_be_sent_is_not_shown_either() -> None:
+    with pytest.raises(UnsendableError, match="TOKEN") as refused:
+        verbs.launch("a", TaskSpec(("x",)), {"TOKEN": "hunter2\udcff"})
+
+    assert "hunter2" not in f"{refused.value!r} {refused.value.__cause__!r} {refused.value.__context__!r}"
+
+
 def test_ids_are_a_list() -> None:
     with pytest.raises(TypeError, match="abc"):
         verbs.poll("abc", wait=None, since_revision=0, renew_leases=False)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from farspawn import _values as values
 from farspawn import _wire as wire
+from farspawn import _wire_site as wire_site
 from farspawn import _wire_spec as wire_spec
 from farspawn.v1 import launcher_pb2, site_pb2, task_pb2
 
@@ -50,6 +52,19 @@ specs = st.builds(
     | st.builds(values.Readiness, log_line=texts)
     | st.builds(values.Readiness, tcp_port=st.integers(0, 65535))
     | st.builds(values.Readiness, file=texts),
+    template=texts,
+    parameters=st.dictionaries(texts, texts, max_size=3),
+    template_revision=texts,
+    resources=st.builds(
+        values.Resources,
+        address_space_bytes=st.integers(0, 1 << 60),
+        cpu_time=st.none() | spans,
+        open_files=st.integers(0, 1 << 30),
+        processes=st.integers(0, 1 << 22),
+        memory_bytes=st.integers(0, 1 << 60),
+        niceness=st.integers(0, 19),
+        log_bytes=st.integers(0, 1 << 60),
+    ),
 )
 
 
@@ -58,6 +73,10 @@ def test_a_spec_comes_back_as_it_went(spec: values.TaskSpec) -> None:
     wired = task_pb2.TaskSpec.FromString(wire_spec.spec_to_wire(spec).SerializeToString())
 
     assert wire_spec.spec_from_wire(wired) == spec
+
+
+def test_resources_that_say_nothing_are_not_sent() -> None:
+    assert not wire_spec.spec_to_wire(values.TaskSpec()).HasField("resources")
 
 
 def test_zero_is_sent_and_unset_is_not() -> None:
@@ -116,6 +135,36 @@ def test_earlier_attempts_and_cleanups_are_facts_of_their_own() -> None:
     assert wire.outcome_from_wire(task_pb2.Outcome()).cleanup is None
 
 
+def test_a_site_tells_its_templates_and_what_it_does_not_limit_is_none() -> None:
+    range_of_ten = site_pb2.Template.IntegerRange(minimum=0, maximum=9)
+    epochs = site_pb2.Template.Parameter(name="epochs", integers=range_of_ten, default_value="")
+    kind = site_pb2.Template.Parameter(name="kind", choices=["a", "b"])
+    template = site_pb2.Template(name="train", revision="ab", description="Trains.", parameters=[epochs, kind])
+    limits = site_pb2.Site.Limits(
+        max_launches_per_second=0.5, max_lease_ttl=Duration(seconds=9), resources=task_pb2.Resources(memory_bytes=7)
+    )
+
+    site = wire_site.site_from_wire(
+        site_pb2.Site(admission=site_pb2.ADMISSION_TEMPLATES, templates=[template], limits=limits)
+    )
+
+    assert site.admission is values.Admission.TEMPLATES
+    assert site.templates == (
+        values.Template(
+            "train",
+            "ab",
+            "Trains.",
+            (
+                values.Parameter("epochs", integers=values.IntegerRange(0, 9), default_value=""),
+                values.Parameter("kind", choices=("a", "b")),
+            ),
+        ),
+    )
+    assert (site.limits.max_launches_per_second, site.limits.max_lease_ttl) == (0.5, timedelta(seconds=9))
+    assert (site.limits.max_runtime, site.limits.resources.memory_bytes) == (None, 7)
+    assert wire_site.site_from_wire(site_pb2.Site()).limits.resources == values.Resources()
+
+
 def test_one_check_tells_whether_a_task_is_ready() -> None:
     with pytest.raises(ValueError, match="not several"):
         values.Readiness(log_line="*", file="/a")
@@ -129,6 +178,7 @@ def test_every_field_of_the_contract_has_its_value() -> None:
         (values.Cleanup, task_pb2.Cleanup),
         (values.Readiness, task_pb2.Readiness),
         (values.Lease, task_pb2.Lease),
+        (values.Resources, task_pb2.Resources),
         (values.TaskStatus, task_pb2.TaskStatus),
         (values.Attempt, task_pb2.Attempt),
         (values.TaskTimes, task_pb2.TaskTimes),
@@ -138,6 +188,9 @@ def test_every_field_of_the_contract_has_its_value() -> None:
         (values.Site, site_pb2.Site),
         (values.Limits, site_pb2.Site.Limits),
         (values.Load, site_pb2.Site.Load),
+        (values.Template, site_pb2.Template),
+        (values.Parameter, site_pb2.Template.Parameter),
+        (values.IntegerRange, site_pb2.Template.IntegerRange),
     ]
 
     for ours, theirs in pairs:
@@ -177,6 +230,7 @@ def test_an_event_of_a_newer_site_is_none_of_ours() -> None:
         (values.SignalScope, launcher_pb2.SignalScope),
         (values.SiteState, site_pb2.SiteState),
         (values.ContainmentTier, site_pb2.ContainmentTier),
+        (values.Admission, site_pb2.Admission),
     ],
 )
 def test_enumerations_are_those_of_the_contract(ours: type[values.TaskState], theirs: type[task_pb2.TaskState]) -> None:

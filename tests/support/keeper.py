@@ -1,0 +1,174 @@
+"""A real keeper whose server is the test: it orders and is told, in the words of `farspawn_server.keeper.messages`."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from farspawn_core import proc
+from farspawn_server.keeper.messages import (
+    Confinement,
+    Decoder,
+    Hello,
+    Holding,
+    Message,
+    Spawn,
+    encode,
+)
+from support.agent import plain_environment
+from support.waiting import PATIENCE, until
+
+# What the keeper starts as its server: it gives its end of the socket to the test, and ends when the test lets it go.
+_RELAY = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX) as test:
+    test.connect(sys.argv[1])
+    socket.send_fds(test, [b"x"], [3])
+    os.close(3)
+    test.recv(1)
+"""
+
+
+class ServedKeeper:
+    """A running keeper. On leaving, it and all tasks are ended."""
+
+    def __init__(self, directory: Path) -> None:
+        """Start it, with `directory` for its state, and hear its Hello."""
+        self.directory = directory
+        self._address = directory / "relay.sock"
+        self._address.unlink(missing_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._address))
+        self._listener.listen()
+        self._listener.settimeout(PATIENCE)
+        self._log = directory / "keeper.log"
+        with self._log.open("ab") as log:
+            relay = (sys.executable, "-I", "-S", "-c", _RELAY, str(self._address))
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
+                env=plain_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.told: dict[str, Holding] = {}
+        self.hello = self._connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            until(lambda: self.log.count("shutdown asked for") == 1)
+            self._process.terminate()
+            until(lambda: self.log.count("shutdown asked for") == 2)
+            self._disconnect()
+            self._process.wait(PATIENCE)
+        self._listener.close()
+        print(self.log)  # pytest shows it beside a failure
+        assert "Traceback" not in self.log
+
+    @property
+    def log(self) -> str:
+        """What the keeper said."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def children(self) -> list[int]:
+        """Return the keeper's children but for its server, zombies included."""
+        return [pid for pid in proc.children(self._process.pid) if not _is_relay(pid)]
+
+    def order(self, *messages: Message) -> None:
+        """Send orders."""
+        self._link.sendall(b"".join(encode(message) for message in messages))
+
+    def spawn(self, uid: str, argv: list[str], confinement: Confinement | None = None, **more: object) -> None:
+        """Order a start; its output goes to a file named like its uid."""
+        output = self.output(uid)
+        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "FARSPAWN_TASK_UID": uid.partition("/")[0]}
+        fields: dict[str, object] = {"cwd": "/", "env": env, "confinement": confinement, **more}
+        self.order(Spawn(uid=uid, argv=argv, stdout=str(output), stderr=str(output), **fields))  # type: ignore[arg-type]
+
+    def output(self, uid: str) -> Path:
+        """Return the file that a task's output goes to."""
+        return self.directory / f"{uid.replace('/', '.')}.out"
+
+    def until(self, uid: str, condition: Callable[[Holding], object]) -> Holding:
+        """Hear until a task's holding is as asked for, and return it."""
+        deadline = time.monotonic() + PATIENCE
+        while uid not in self.told or not condition(self.told[uid]):
+            self._hear(deadline)
+        return self.told[uid]
+
+    def until_started(self, uid: str) -> Holding:
+        """Hear until a task has a pid, or has failed."""
+        return self.until(uid, lambda holding: holding.pid or holding.failure)
+
+    def until_over(self, uid: str) -> Holding:
+        """Hear until a task has ended or failed."""
+        return self.until(uid, lambda holding: holding.ended or holding.failure)
+
+    def reload(self) -> None:
+        """Have the keeper execute itself, and hear its next Hello."""
+        os.kill(self._process.pid, signal.SIGUSR1)
+        deadline = time.monotonic() + PATIENCE
+        with suppress(EOFError):
+            while True:
+                self._hear(deadline)
+        self._disconnect()
+        self.told.clear()
+        self.hello = self._connect()
+
+    def kill(self) -> None:
+        """Kill the keeper only."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+        self._disconnect()
+
+    def _connect(self) -> Hello:
+        self._relay, _ = self._listener.accept()
+        _, (descriptor,), _, _ = socket.recv_fds(self._relay, 1, 1)
+        self._link = socket.socket(fileno=descriptor)
+        self._decoder = Decoder()
+        self._hello: Hello | None = None
+        deadline = time.monotonic() + PATIENCE
+        while self._hello is None:
+            self._hear(deadline)
+        return self._hello
+
+    def _disconnect(self) -> None:
+        self._link.close()
+        self._relay.close()
+
+    def _hear(self, deadline: float) -> None:
+        readable, _, _ = select.select([self._link], [], [], max(0.0, deadline - time.monotonic()))
+        if not readable:
+            raise TimeoutError(f"nothing more from the keeper:\n{self.told}\n{self.log}")
+        if not (data := self._link.recv(1 << 18)):
+            raise EOFError(f"the keeper is gone:\n{self.log}")
+        for message in self._decoder.feed(data):
+            if isinstance(message, Hello):
+                self._hello = message
+                self.told |= {holding.uid: holding for holding in message.holdings}
+            elif isinstance(message, Holding):
+                self.told[message.uid] = message
+
+
+def _is_relay(pid: int) -> bool:
+    try:
+        return b"relay.sock" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
