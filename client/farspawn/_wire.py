@@ -21,6 +21,8 @@ def task_from_wire(task: task_pb2.Task) -> values.Task:
         owner=task.owner,
         spec_digest=task.spec_digest,
         template_revision=task.template_revision,
+        lease_ttl=task.lease_ttl.ToTimedelta() if task.HasField("lease_ttl") else None,
+        max_runtime=task.max_runtime.ToTimedelta() if task.HasField("max_runtime") else None,
     )
 
 

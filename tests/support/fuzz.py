@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -129,8 +129,7 @@ class Fuzz:
         return max(least, min(wanted, most))
 
     def _disturb(self, made: Message, depth: int) -> None:
-        fields: Sequence[FieldDescriptor] = made.DESCRIPTOR.fields
-        field = self._dice.choice(fields)
+        field = cast("FieldDescriptor", self._dice.choice(made.DESCRIPTOR.fields))
         if (
             field.message_type is not None
             and not field.is_repeated

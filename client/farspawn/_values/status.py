@@ -1,7 +1,7 @@
 """Where a task is in its life."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import unique
 
 from farspawn._values.outcome import Outcome
@@ -120,6 +120,8 @@ class Task:
         owner: The identity that launched it.
         spec_digest: Two specs with the same digest are the same to the site.
         template_revision: That of the template when the task was launched; empty: the spec names none.
+        lease_ttl: That of the lease in force, asked for or imposed by the site. None: there is none.
+        max_runtime: How long an attempt may run, by whoever's wish. None: no limit.
     """
 
     status: TaskStatus
@@ -127,3 +129,5 @@ class Task:
     owner: str
     spec_digest: str
     template_revision: str = ""
+    lease_ttl: timedelta | None = None
+    max_runtime: timedelta | None = None

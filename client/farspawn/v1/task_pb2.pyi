@@ -1035,6 +1035,8 @@ class Task(google.protobuf.message.Message):
     OWNER_FIELD_NUMBER: builtins.int
     SPEC_DIGEST_FIELD_NUMBER: builtins.int
     TEMPLATE_REVISION_FIELD_NUMBER: builtins.int
+    LEASE_TTL_FIELD_NUMBER: builtins.int
+    MAX_RUNTIME_FIELD_NUMBER: builtins.int
     owner: builtins.str
     """The identity that launched it."""
     spec_digest: builtins.str
@@ -1053,6 +1055,18 @@ class Task(google.protobuf.message.Message):
     def spec(self) -> Global___TaskSpec:
         """What was asked."""
 
+    @property
+    def lease_ttl(self) -> google.protobuf.duration_pb2.Duration:
+        """The ttl of the lease in force: asked for, or imposed by the site. Unset:
+        there is none.
+        """
+
+    @property
+    def max_runtime(self) -> google.protobuf.duration_pb2.Duration:
+        """How long an attempt may run: asked for, or imposed by the site. Unset: no
+        limit.
+        """
+
     def __init__(
         self,
         *,
@@ -1061,8 +1075,10 @@ class Task(google.protobuf.message.Message):
         owner: builtins.str = ...,
         spec_digest: builtins.str = ...,
         template_revision: builtins.str = ...,
+        lease_ttl: google.protobuf.duration_pb2.Duration | None = ...,
+        max_runtime: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["spec", b"spec", "status", b"status"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["owner", b"owner", "spec", b"spec", "spec_digest", b"spec_digest", "status", b"status", "template_revision", b"template_revision"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["lease_ttl", b"lease_ttl", "max_runtime", b"max_runtime", "spec", b"spec", "status", b"status"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["lease_ttl", b"lease_ttl", "max_runtime", b"max_runtime", "owner", b"owner", "spec", b"spec", "spec_digest", b"spec_digest", "status", b"status", "template_revision", b"template_revision"]) -> None: ...
 
 Global___Task: typing_extensions.TypeAlias = Task

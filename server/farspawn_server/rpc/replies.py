@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
-from farspawn_server.rpc.spec_replies import spec
+from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Task, Times, Usage
 
@@ -56,6 +56,8 @@ def task(value: Task) -> task_pb2.Task:
         owner=value.owner,
         spec_digest=value.digest,
         template_revision="" if value.permit is None else value.permit.template_revision,
+        lease_ttl=None if value.terms.lease is None else span(value.terms.lease.ttl),
+        max_runtime=span(value.terms.max_runtime),
     )
 
 

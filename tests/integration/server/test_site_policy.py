@@ -428,3 +428,12 @@ def test_what_tasks_were_launched_with_is_bounded_too() -> None:
 
         assert 15 < 40 - len(refusals) < 25
         assert {each.details() for each in refusals} == {"the site's limit max_specs_bytes = 2000000 is reached"}
+
+
+def test_a_task_tells_what_the_site_has_imposed() -> None:
+    with policed("[ceilings]\nmax_runtime_seconds = 9\nlease_ttl_seconds = 60\n") as site:
+        task = launch(site.stub, ["true"])
+
+        assert task.lease_ttl.ToTimedelta() == timedelta(minutes=1)
+        assert task.max_runtime.ToTimedelta() == timedelta(seconds=9)
+        assert not task.spec.HasField("lease")

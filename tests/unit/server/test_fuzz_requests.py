@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 
 import pytest
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fuzz import Fuzz
@@ -132,7 +132,9 @@ def fits_in_trailers(refusal: Refusal) -> None:
     assert size < TRAILERS_BYTES
 
 
-RIGHT = {pb.LaunchTaskRequest: pb.LaunchTaskRequest(task_id="a", spec=task_pb2.TaskSpec(argv=["/bin/true"]))}
+RIGHT: Mapping[type, Message] = {
+    pb.LaunchTaskRequest: pb.LaunchTaskRequest(task_id="a", spec=task_pb2.TaskSpec(argv=["/bin/true"]))
+}
 
 
 def test_every_method_has_its_reader() -> None:
