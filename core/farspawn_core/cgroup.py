@@ -30,16 +30,27 @@ class Cgroup:
         self._path = path
         self._procs = f"{path}/cgroup.procs"  # opened at every start and exit: no path is built then
 
+    @property
+    def path(self) -> str:
+        """Its directory."""
+        return str(self._path)
+
     def add(self, pid: int) -> None:
         """Put a process in; what it starts from now on is born there."""
         if pid <= 0:
             raise ValueError(f"pid {pid}: to the kernel that is whoever writes it, and it would move us")
-        with contextlib.suppress(OSError):  # it has ended, or become somebody whom we may not move
-            descriptor = os.open(self._procs, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(descriptor, str(pid).encode())
-            finally:
-                os.close(descriptor)
+        _write(self._procs, str(pid))  # it may have ended, or become somebody whom we may not move
+
+    def limit(self, *, memory_bytes: int = 0, processes: int = 0) -> None:
+        """Limit all of it together, as far as the controllers are there: see memory.max and pids.max in cgroup(7).
+
+        Args:
+            memory_bytes: 0: no limit.
+            processes: threads count too; 0: no limit.
+        """
+        for name, value in (("memory.max", memory_bytes), ("pids.max", processes)):
+            if value:
+                _write(f"{self._path}/{name}", str(value))
 
     def pids(self) -> list[int]:
         """Return who lives in it, in groups below it too."""
@@ -104,11 +115,23 @@ def home() -> Path | None:
         Cgroup(parent / "probe").remove()
     except OSError:
         return None
+    for controller in ("+memory", "+pids"):  # each by itself: one that is not there would take the other with it
+        _write(f"{parent}/cgroup.subtree_control", controller)
     return parent
 
 
 def _mounts() -> Iterator[list[str]]:
     return (line.split(" ") for line in _read("/proc/self/mountinfo").splitlines())
+
+
+def _write(path: str, text: str) -> None:
+    """Write to a file that is there, if the kernel lets us."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
 
 
 def _read(path: str) -> str:

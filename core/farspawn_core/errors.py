@@ -18,6 +18,7 @@ class Phase(enum.Enum):
     WORKING_DIRECTORY = "working_directory"
     PROGRAM = "program"
     OUTPUT = "output"
+    CONFINEMENT = "confinement"
     SPAWN = "spawn"
 
 

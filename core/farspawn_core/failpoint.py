@@ -15,6 +15,7 @@ from collections.abc import Callable
 NAMES = (
     # launch
     "server.launch.before_store",
+    "server.launch.recorded",
     "server.launch.stored",
     "server.launch.ordered",
     "keeper.spawn.ordered",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from farspawn_core.errors import Phase, SpawnError
 
@@ -24,22 +25,24 @@ def find_program(name: str, *, search_path: str | None, directory: str) -> str:
     Raises:
         SpawnError: nothing of that name (ENOENT), or nothing that may be executed (EACCES), in Phase.PROGRAM.
     """
-    if not name:
-        raise SpawnError(errno.ENOENT, Phase.PROGRAM, name)
-    if "/" in name:
-        if problem := _problem(os.path.join(directory, name)):
-            raise SpawnError(problem, Phase.PROGRAM, name)
-        return name
     worst = errno.ENOENT
-    for entry in (os.defpath if search_path is None else search_path).split(":"):
+    for candidate in candidates(name, search_path=search_path):
         # Not joined with `directory`: where that is relative too, the task, already in it, would look one floor deeper.
-        candidate = os.path.join(entry, name)
         problem = _problem(os.path.join(directory, candidate))
         if problem is None:
             return candidate
-        if problem == errno.EACCES:
-            worst = errno.EACCES  # go on searching, as execvp(3) does, but remember that something was there
+        if problem == errno.EACCES or "/" in name:
+            worst = problem  # go on searching, as execvp(3) does, but remember that something was there
     raise SpawnError(worst, Phase.PROGRAM, name)
+
+
+def candidates(name: str, *, search_path: str | None) -> Iterator[str]:
+    """Yield the paths at which `name` is looked for, in order; the arguments are those of `find_program`."""
+    if "/" in name:
+        yield name
+    elif name:
+        for entry in (os.defpath if search_path is None else search_path).split(":"):
+            yield os.path.join(entry, name)
 
 
 def _problem(path: str) -> int | None:

@@ -11,9 +11,11 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from farspawn_core import _libc
+from farspawn_core import _libc, executor, pinned
+from farspawn_core._descriptors import lift
+from farspawn_core.confinement import Confinement, check_within
 from farspawn_core.errors import Phase, SpawnError
-from farspawn_core.program import find_program
+from farspawn_core.program import candidates, find_program
 
 STANDARD_STREAMS = (0, 1, 2)
 
@@ -24,6 +26,7 @@ def spawn(
     env: Mapping[str, str],
     cwd: str | None = None,
     descriptors: Sequence[int] = STANDARD_STREAMS,
+    confinement: Confinement | None = None,
 ) -> int:
     """Start a program and return its pid. Blocks, without the GIL, until the program is executed.
 
@@ -32,6 +35,8 @@ def spawn(
         env: its whole environment.
         cwd: its working directory; None: ours.
         descriptors: descriptor i of the process is descriptors[i] of ours; it inherits no other.
+        confinement: what is imposed on it; None: nothing. Limits, user, niceness and cgroup cost the start of a small
+            Python program before it, and until that has executed the program the pid's environment is not `env`.
 
     Raises:
         SpawnError: it was not started; errno, phase and filename say why.
@@ -42,10 +47,30 @@ def spawn(
         _check_open(descriptor)  # before we open any: ours could take the number of one that is closed
     with ExitStack() as opened:
         directory = None if cwd is None else _open_directory(cwd, opened)
-        path = find_program(argv[0], search_path=env.get("PATH"), directory=cwd or ".")
-        lifted = [_above(len(descriptors), descriptor, opened) for descriptor in descriptors]
+        if confinement is None:
+            path = find_program(argv[0], search_path=env.get("PATH"), directory=cwd or ".")
+        else:
+            if directory is None:
+                directory = _open_directory(".", opened)
+            check_within(directory, confinement.directories, cwd or ".")
+            paths = _confined_program(argv[0], env.get("PATH"), directory, confinement)
+            if confinement.needs_executor:
+                return executor.start(
+                    paths,
+                    arguments,
+                    environment,
+                    confinement=confinement,
+                    directory=directory,
+                    directory_path=cwd or ".",
+                    descriptors=descriptors,
+                )
+            (path,) = paths
         error_number, pid = _libc.posix_spawn(
-            os.fsencode(path), arguments, environment, directory=directory, descriptors=lifted
+            os.fsencode(path),
+            arguments,
+            environment,
+            directory=directory,
+            descriptors=lift(descriptors, opened),
         )
     if error_number:
         raise SpawnError(error_number, Phase.SPAWN, path)
@@ -84,13 +109,11 @@ def _open_directory(path: str, opened: ExitStack) -> int:
     return descriptor
 
 
-def _above(lowest: int, descriptor: int, opened: ExitStack) -> int:
-    """Return `descriptor`, or a copy of it that is at least `lowest`.
-
-    The child moves descriptors one after the other: a source below the targets would be overwritten before its turn.
-    """
-    if descriptor >= lowest:
-        return descriptor
-    copy = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
-    opened.callback(os.close, copy)
-    return copy
+def _confined_program(name: str, search_path: str | None, directory: int, confinement: Confinement) -> list[str]:
+    """Return where the program is, or may be: only who runs as its user can tell which of several paths it is."""
+    if confinement.needs_executor and not confinement.sha256:
+        return list(candidates(name, search_path=search_path))
+    # The opened directory, which is where the program will be: its path may lead elsewhere by now.
+    here = f"/proc/self/fd/{directory}"
+    path = find_program(name, search_path=search_path, directory=here)
+    return [pinned.resolve(os.path.join(here, path), confinement.sha256) if confinement.sha256 else path]

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from farspawn_server import settings as site_settings
+from farspawn_server.audit_commands import audit
 
 _RELOAD_SECONDS = 30.0
 
@@ -50,6 +51,9 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
     except (site_settings.SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from error
     become_keeper(settings.state, {**given, "config": str(Path(config).resolve()) if config else ""})
+
+
+main.add_command(audit)
 
 
 @main.command()

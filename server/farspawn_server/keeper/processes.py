@@ -254,7 +254,8 @@ class Processes:
                 self._own.pop(pid)(exits.reap(pid))
             else:
                 self._orphans.reaped(pid)
-                exits.reap(pid)
+                with contextlib.suppress(ChildProcessError):  # the child of a start that failed, which reaped it
+                    exits.reap(pid)
                 stray_ended = True
         for uid, how in self._strangers.ended():
             self._ended(self._entries[uid], how)
@@ -363,8 +364,10 @@ class Processes:
         children = self._spawner.children_of(uid)
         self._note_starts()  # the same thread may have started others that are leaders since a moment ago
         for pid in children:
-            if pid not in self._leaders:
-                os.kill(pid, signal.SIGKILL)  # our own child: its number is taken until it is reaped
+            # By identity: a start that fails reaps its child itself, and then the number can be anybody's.
+            process = proc.read(pid)
+            if pid not in self._leaders and process is not None and process.parent == os.getpid():
+                proc.send(process, signal.SIGKILL)
 
     def _refresh_orphans(self) -> None:
         self._orphans.refresh(self._knows, lambda: {_task(uid) for uid in self._entries})

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from farspawn_core import Phase, SpawnError, cgroup, failpoint, proc, spawn
 from farspawn_core.cgroup import Cgroup
-from farspawn_server.keeper.messages import Failure, Spawn
+from farspawn_server.keeper.confining import confinement
+from farspawn_server.keeper.messages import Confinement, Failure, Spawn
 
 _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -98,7 +99,7 @@ class Spawner:
 
     def _attempt(self, order: Spawn) -> Start:
         opened: list[int] = []
-        writing = None
+        writing = group = None
         try:
             for path in (order.stdout, order.stderr):
                 try:
@@ -110,15 +111,20 @@ class Spawner:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
                 opened.append(reading)
             descriptors = (reading, *opened[:2])
+            imposed = None
+            if order.confinement is not None:
+                group = self._birthplace(order.uid, order.confinement)
+                imposed = confinement(order.confinement, group)
             failpoint.reach("keeper.spawn.before_exec")
-            pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors)
+            pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors, confinement=imposed)
             failpoint.reach("keeper.spawn.executed")
             # Here and not in the loop: the kernel may let whoever moves a process wait for milliseconds.
-            group = None if self._cgroups is None else cgroup.make(self._cgroups, order.uid)
-            if group is not None:
+            if group is None and (group := self._make_group(order.uid)) is not None:
                 group.add(pid)
-            ours, writing = writing, None  # the keeper's from here on
-            return Start(order.uid, pid=pid, input=ours, cgroup=group)
+            # The keeper's from here on.
+            ours, writing = writing, None
+            its, group = group, None
+            return Start(order.uid, pid=pid, input=ours, cgroup=its)
         except SpawnError as error:
             return Start(order.uid, failure=Failure(error.errno or 0, error.phase.value, str(error.filename)))
         except OSError as error:
@@ -133,3 +139,17 @@ class Spawner:
                 opened.append(writing)
             for descriptor in opened:
                 os.close(descriptor)  # the task holds the only writers from here on
+            if group is not None:
+                group.remove()
+
+    def _birthplace(self, uid: str, imposed: Confinement) -> Cgroup | None:
+        """Make the group whose limits are to hold from the first instruction on, if any are asked for."""
+        if not imposed.memory_bytes and not imposed.processes:
+            return None
+        group = self._make_group(uid)
+        if group is not None:
+            group.limit(memory_bytes=imposed.memory_bytes, processes=imposed.processes)
+        return group
+
+    def _make_group(self, uid: str) -> Cgroup | None:
+        return None if self._cgroups is None else cgroup.make(self._cgroups, uid)

@@ -10,12 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
+from farspawn_server.audit import Record
 from farspawn_server.policy import LOCAL, Caller, Roster, authorise
+from farspawn_server.rpc.denials import of_refusal
 from farspawn_server.task.errors import UnauthenticatedError
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -25,9 +29,15 @@ _T = TypeVar("_T")
 class Gate:
     """Lets callers in. Used from one event loop."""
 
-    def __init__(self, roster: Roster | None) -> None:
-        """`roster` holds until `renew`. None: there are no certificates here, and everybody is the owner."""
+    def __init__(self, roster: Roster | None, record: Callable[[Record], None]) -> None:
+        """Let those in whom the roster names, until `renew`; put on record what is refused.
+
+        Args:
+            roster: None: there are no certificates here, and everybody is the owner.
+            record: takes what goes into the audit.
+        """
         self._roster = roster
+        self._record = record
         self._renewed = asyncio.Event()
 
     def renew(self, roster: Roster | None) -> None:
@@ -38,6 +48,30 @@ class Gate:
         self._renewed.set()
         self._renewed = asyncio.Event()
 
+    def refused(self, context: _Context, method: str, request: Message | None, error: Exception) -> None:
+        """Put a call that ended in an error on record, if it is one that belongs there.
+
+        Args:
+            context: of the call.
+            method: of the contract.
+            request: its message; None: it had not come, or there are many.
+            error: a refusal, or an error of ours.
+        """
+        record = of_refusal(method, self._presented(context), context.peer(), request, error)
+        if record is not None:
+            self._record(record)
+
+    def _presented(self, context: _Context) -> str:
+        """Return who says to be calling, let in or not."""
+        if self._roster is None:
+            return LOCAL.identity
+        facts = context.auth_context()
+        try:
+            return identity(facts)
+        except (UnauthenticatedError, UnicodeDecodeError):
+            names = {name for kind in ("peer_uri", "peer_dns") for name in facts.get(kind, ())}
+            return " ".join(sorted(name.decode(errors="replace") for name in names))
+
     def admit(self, context: _Context, method: str) -> Caller:
         """Return the caller of a method of the contract.
 
@@ -45,10 +79,11 @@ class Gate:
             UnauthenticatedError: there is no identity to be had from the connection.
             PolicyDeniedError: the site's owner does not allow it.
         """
+        peer = context.peer()
         if self._roster is None:
-            return LOCAL
+            return LOCAL if peer == LOCAL.peer else replace(LOCAL, peer=peer)
         facts = context.auth_context()
-        caller = self._roster.admit(identity(facts), fingerprint(facts))
+        caller = replace(self._roster.admit(identity(facts), fingerprint(facts)), peer=peer)
         authorise(caller, method)
         return caller
 

@@ -7,7 +7,6 @@ ever. Here it is refused.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
@@ -18,12 +17,18 @@ from google.protobuf.message import DecodeError, Message
 
 from farspawn_server.policy import Caller
 from farspawn_server.rpc.gate import Gate
+from farspawn_server.rpc.patience import Patience
 from farspawn_server.rpc.refusals import status_of
 from farspawn_server.task.errors import Refusal, SpecInvalidError, Violation
 
 log = logging.getLogger(__name__)
 
 FIRST_MESSAGE_SECONDS = 10.0
+READER_SECONDS = 20.0
+"""How long a stream waits for a reader who takes nothing. What was on its way by then gRPC holds: some 64 KiB."""
+
+_patience = Patience(FIRST_MESSAGE_SECONDS)
+_patience_with_readers = Patience(READER_SECONDS)
 
 _Request = TypeVar("_Request", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,12 +43,17 @@ def one_answer(
     """Return the handler of a method that takes one message and gives one."""
 
     async def handle(requests: AsyncIterator[_Request], context: _Context) -> Message:
+        request = None
         try:
-            return await method(gate.admit(context, name), await _only(requests))
+            caller = gate.admit(context, name)
+            request = await only(requests)
+            return await method(caller, request)
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
-            return await _refuse(context, error)
+            refusal = _foreseen(error)
+            gate.refused(context, name, request, refusal)
+            return await _refuse(context, refusal)
 
-    return _register(grpc.stream_unary_rpc_method_handler, handle, request_type)
+    return register(grpc.stream_unary_rpc_method_handler, handle, request_type)
 
 
 def many_answers(
@@ -55,7 +65,7 @@ def many_answers(
     """Return the handler of a method that takes one message and gives a stream."""
 
     async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Message]:
-        return method(gate.admit(context, name), await _only(requests))
+        return method(gate.admit(context, name), await only(requests))
 
     return _stream(gate, name, request_type, answers)
 
@@ -83,21 +93,42 @@ def _stream(
     async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
         try:
             async with aclosing(gate.while_admitted(context, name, await answers(requests, context))) as admitted:
-                async for answer in admitted:
-                    await context.write(answer)
+                await send(context, admitted)
+        except grpc.aio.AbortError:
+            raise  # the call has its status
         except grpc.aio.InternalError:
             pass  # the client went away in the middle of an answer: nobody is left to be told anything
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
-            await _refuse(context, error)
+            refusal = _foreseen(error)
+            gate.refused(context, name, None, refusal)
+            await _refuse(context, refusal)
 
-    return _register(grpc.stream_stream_rpc_method_handler, handle, request_type)
+    return register(grpc.stream_stream_rpc_method_handler, handle, request_type)
 
 
-def _register(
+async def send(context: _Context, answers: AsyncIterator[Message]) -> None:
+    """Write to a stream, and end it when its reader takes nothing for too long."""
+    begun = False
+    async for answer in answers:
+        try:
+            if not begun:
+                # Not with the first answer: gRPC can end a stream early only once the headers are out.
+                await _patience_with_readers.bear(context.send_initial_metadata(()))
+                begun = True
+            await _patience_with_readers.bear(context.write(answer))
+        except TimeoutError:
+            log.warning("reader too slow", extra={"peer": context.peer()})
+            # Not a refusal of the contract's: as with a connection that breaks, whoever wants more reads on from there.
+            message = f"nothing was read for {READER_SECONDS:g} s: read on from there"
+            await context.abort(grpc.StatusCode.UNAVAILABLE, message)
+
+
+def register(
     kind: Callable[..., grpc.RpcMethodHandler[_Request, Message]],
     handle: Callable[..., Awaitable[Message | None]],
     request_type: type[_Request],
 ) -> grpc.RpcMethodHandler[_Request, Message]:
+    """Return the handler of a method, of a kind that streams its requests."""
     return kind(
         handle,
         request_deserializer=request_type.FromString,
@@ -109,18 +140,27 @@ def _serialized(answer: Message) -> bytes:
     return answer.SerializeToString()
 
 
-async def _only(requests: AsyncIterator[_Request]) -> _Request:
+async def only(requests: AsyncIterator[_Request]) -> _Request:
+    """Return the message of a call that has one.
+
+    Raises:
+        SpecInvalidError: none came in time.
+    """
     try:
-        async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
-            return await anext(requests)
+        return await _patience.bear(anext(requests))
     except (StopAsyncIteration, TimeoutError):
         raise SpecInvalidError([Violation("", "no message came: send exactly one")]) from None
 
 
+def _foreseen(error: Exception) -> Exception:
+    """Return the refusal that an error stands for, or itself."""
+    if isinstance(error, DecodeError):
+        return SpecInvalidError([Violation("", str(error))])  # the bytes that came are no message
+    return error
+
+
 async def _refuse(context: _Context, error: Exception) -> Message:
     """End the call with the status of an error. What we did not foresee is logged here and not told."""
-    if isinstance(error, DecodeError):
-        error = SpecInvalidError([Violation("", str(error))])  # the bytes that came are no message
     if isinstance(error, Refusal):
         code, message, trailers = status_of(error)
         await context.abort(code, message, trailers)

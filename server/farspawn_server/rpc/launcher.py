@@ -108,7 +108,9 @@ class Launcher:
         """WriteInput."""
         task_id = ""
         async for part in parts:
-            task_id = part.task_id or task_id
+            if part.task_id not in ("", task_id):
+                task_id = part.task_id
+                await self._supervisor.begin_input(caller, task_id)
             taken = await self._supervisor.write_input(caller, task_id, requests.input_part(part))
             yield pb.WriteInputResponse(acknowledged_offset=taken)
         if not task_id:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from farspawn_core import failpoint
+from farspawn_server.audit import Record
 from farspawn_server.changes import Changes
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
@@ -81,8 +82,10 @@ class Charge:
 
     # --- moves ---------------------------------------------------------------------------------------------------
 
-    async def commit(self, task: Task) -> None:
+    async def commit(self, task: Task, record: Record | None = None) -> None:
         """Store a new value of the task, make it known, and do what follows from it. Called with the lock held.
+
+        `record` goes into the audit before it; what cannot be put on record is not stored.
 
         Raises:
             StoreError: it is not stored, and the task is what it was.
@@ -95,7 +98,7 @@ class Charge:
             failpoint.reach("server.started.before_store")
         if task.state.final:
             failpoint.reach("server.exit.before_store")
-        await self._ground.store.put(task)
+        await self._ground.store.put(task, record)
         self.task = task
         self._ground.changes.publish(task)
         self._follow_up(before, task)

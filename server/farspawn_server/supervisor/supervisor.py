@@ -15,13 +15,14 @@ from datetime import timedelta
 from typing import TypeVar
 
 from farspawn_core import failpoint
+from farspawn_server.audit import EXISTING
 from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Adopt, Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.policy import Caller, Limits, Pace, Policy
 from farspawn_server.store import Store, StoreError
-from farspawn_server.supervisor import follow
+from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import Charge, Ground
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.recovery import Verdict, judge
@@ -223,6 +224,7 @@ class Supervisor:
         stop = Stop.by_plan(
             plan.or_else(charge.task.plan), time.monotonic_ns(), cause=Cause.STOP_REQUESTED, by=caller.identity
         )
+        self._store.note(records.verb(caller, "StopTask", charge.task))
         try:
             return await self._see_through(charge.stop(stop))
         except StoreError as error:
@@ -295,6 +297,15 @@ class Supervisor:
             is_deleted=lambda: self._registry.by_uid(charge.task.uid) is not charge,
         )
 
+    async def begin_input(self, caller: Caller, task_id: str) -> None:
+        """Put on record that a caller is about to write to a task's input.
+
+        Raises:
+            TaskNotFoundError, TaskNotRunningError, InputClosedError, RecoveringError.
+        """
+        self._ready()
+        await self._store.noted(records.verb(caller, "WriteInput", self._with_input(caller, task_id)))
+
     async def write_input(self, caller: Caller, task_id: str, part: InputPart) -> int:
         """Write to a task's input, wait until its pipe has taken it, and return how much it has taken in all.
 
@@ -302,11 +313,7 @@ class Supervisor:
             TaskNotFoundError, TaskNotRunningError, InputClosedError, InputOffsetSkippedError, RecoveringError.
         """
         ground = self._ready()
-        task = self._registry.get(caller, task_id).task
-        if not task.terms.open_input:
-            raise InputClosedError(task_id, "it was launched without open_input")
-        if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:
-            raise TaskNotRunningError(task_id, task.state.value)
+        task = self._with_input(caller, task_id)
         taken = await ground.link.write(task.run, part.offset, part.data, end=part.end)
         if taken.closed:
             raise InputClosedError(task_id, "it was ended, or the task closed it, or the keeper that held it died")
@@ -323,8 +330,11 @@ class Supervisor:
         ground = self._ready()
         rules.refuse_if_any([*rules.bad_signal(number, "signal")])
         task = self._registry.get(caller, task_id).task
-        # The keeper knows best: its answer is 0 when there is nobody to signal.
-        reached = 0 if task.state.final else await ground.link.signal(task.run, number, tree=tree)
+        reached = 0
+        if not task.state.final:
+            await self._store.noted(records.verb(caller, "SignalTask", task))
+            # The keeper knows best: its answer is 0 when there is nobody to signal.
+            reached = await ground.link.signal(task.run, number, tree=tree)
         if reached == 0:
             raise TaskNotRunningError(task_id, self._registry.get(caller, task_id).task.state.value)
         return reached
@@ -339,6 +349,7 @@ class Supervisor:
         charge = self._registry.get(caller, task_id)
         if not charge.task.state.final:
             raise TaskNotEndedError(task_id, charge.task.state.value)
+        self._store.note(records.verb(caller, "DeleteTask", charge.task))
         try:
             deleted = await self._see_through(self._delete(charge))
         except StoreError as error:
@@ -353,6 +364,14 @@ class Supervisor:
             raise RecoveringError("the agent has just started and takes stock of its tasks: try again in a moment")
         return self._ground
 
+    def _with_input(self, caller: Caller, task_id: str) -> Task:
+        task = self._registry.get(caller, task_id).task
+        if not task.terms.open_input:
+            raise InputClosedError(task_id, "it was launched without open_input")
+        if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:
+            raise TaskNotRunningError(task_id, task.state.value)
+        return task
+
     async def _launch(
         self, ground: Ground, caller: Caller, task_id: TaskId, spec: Spec, secrets: Mapping[str, str]
     ) -> tuple[Charge, bool]:
@@ -362,11 +381,13 @@ class Supervisor:
                 if existing.task.revision:
                     if existing.task.digest != digest:
                         raise TaskIdReusedError(task_id, existing=existing.task.digest, given=digest)
+                    self._store.note(records.launch(caller, existing.task, EXISTING))
                     return existing, False
         if self._draining:
             raise DrainingError("the site is shutting down: launch elsewhere, or again when it is back")
         permit = self.policy.permit(caller, spec, secrets)
-        self.limits.admit(self._registry.live_count, self._registry.live_count_of(caller.identity))
+        registry = self._registry
+        self.limits.admit(registry.live_count, registry.live_count_of(caller.identity), registry.live_bytes)
         self._pace.admit(caller.identity, self.limits.max_launches_per_second)
         assert self._hello is not None
         task = Task(
@@ -386,7 +407,7 @@ class Supervisor:
         async with charge.lock:
             self._registry.add(charge)  # from here on the name is taken
             try:
-                await charge.commit(task)
+                await charge.commit(task, records.launch(caller, task))
             except StoreError as error:
                 self._registry.remove(charge)
                 raise StorageFullError(f"the task cannot be recorded: {error}") from error
@@ -410,8 +431,9 @@ class Supervisor:
         self._registry.ended(charge)
         self._trimmer.ended(charge.task)
         surplus = self._registry.ended_count - self.limits.max_ended_tasks
-        if surplus > 0 and self._ground is not None:
-            for oldest in self._registry.oldest_ended(surplus):
+        bytes_left = self.limits.max_specs_bytes - self._registry.live_bytes - self._registry.ended_bytes
+        if (surplus > 0 or bytes_left < 0) and self._ground is not None:
+            for oldest in self._registry.oldest_ended(surplus, -bytes_left):
                 self._begin(self._delete(oldest))
 
     def _next_revision(self) -> int:

@@ -16,7 +16,7 @@ from support.waiting import until
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 
-MOST_STREAMS = 1024
+MOST_STREAMS = 100
 """`grpc.max_concurrent_streams` of the server."""
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 from support.values import a_task, every_kind_of_task
 
+from farspawn_server.audit import Trail
 from farspawn_server.store import Store, StoreError
 from farspawn_server.task.life import State, Task
 from farspawn_server.task.spec import Uid
@@ -25,7 +26,7 @@ def with_store(path: Path, work: Callable[[Store], Awaitable[_T]]) -> _T:
     """Open the store, work with it, and close it."""
 
     async def run() -> _T:
-        store = Store(path)
+        store = Store(path, Trail(path.parent / "audit", max_file_bytes=1 << 20, max_files=0))
         try:
             return await work(store)
         finally:
