@@ -14,7 +14,7 @@ from farspawn_core.errors import Phase, SpawnError
 class Confinement:
     """What is imposed on one process, and inherited by all it starts. Nothing by default.
 
-    The limits of setrlimit(2) are soft and hard at once, and never above our own hard ones.
+    The limits of setrlimit(2) are soft and hard at once, but for that second, and never above our own hard ones.
 
     Attributes:
         directories: absolute; its working directory must be one of these or within, symbolic links resolved on both
@@ -22,7 +22,7 @@ class Confinement:
         sha256: of its program's file, in lower-case hexadecimal; empty: any. See `farspawn_core.pinned`.
         user: name of the user that it runs as, with that user's groups and no way back; empty: ours.
         address_space_bytes: RLIMIT_AS, of each process; 0: ours.
-        cpu_seconds: RLIMIT_CPU, of each process, which SIGKILL ends; 0: ours.
+        cpu_seconds: RLIMIT_CPU, of each process: SIGXCPU, a second later SIGKILL; 0: ours.
         open_files: RLIMIT_NOFILE, of each process; 0: ours.
         processes: RLIMIT_NPROC, of its user in all, threads included; the kernel does not hold root to it. 0: ours.
         niceness: added to ours, see nice(1).

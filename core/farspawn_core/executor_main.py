@@ -61,7 +61,7 @@ def _carry_out(plan: dict[str, Any], report: int) -> None:
     name = plan["arguments"][0]
     program = _try(b"program", name, _find, plan["candidates"], b"/" in name)
     environment = dict(variable.split(b"=", 1) for variable in plan["environment"])
-    _limit(b"cpu_seconds", resource.RLIMIT_CPU, plan["cpu_seconds"])
+    _limit(b"cpu_seconds", resource.RLIMIT_CPU, plan["cpu_seconds"], 1)  # SIGXCPU first, which says why
     _limit(b"open_files", resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(b"address_space_bytes", resource.RLIMIT_AS, plan["address_space_bytes"])  # last: it binds us too
     _say(report, b"\0")
@@ -101,18 +101,18 @@ def _join(cgroup: bytes) -> None:
         pass
 
 
-def _limit(name: bytes, which: int, most: int) -> None:
+def _limit(name: bytes, which: int, most: int, more: int = 0) -> None:
     if most:
-        _try(b"confinement", name, _set_limit, which, most)
+        _try(b"confinement", name, _set_limit, which, most, more)
 
 
-def _set_limit(which: int, most: int) -> None:
+def _set_limit(which: int, most: int, more: int) -> None:
     if most < 0:
         raise ValueError("to setrlimit(2) that is no limit at all")
     _, hard = resource.getrlimit(which)
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    resource.setrlimit(which, (most, most))
+    if hard == resource.RLIM_INFINITY:
+        hard = most + more
+    resource.setrlimit(which, (min(most, hard), min(most + more, hard)))
 
 
 def _become(name: str) -> None:
