@@ -81,6 +81,38 @@ def of_stranger(pidfd: int) -> Exit | None:
     return _decode(int.from_bytes(info[60:64], "little"), None)
 
 
+def of_zombie(pidfd: int) -> Exit | None:
+    """Return the exit of an ended process that is not our child, while its parent has not reaped it; None: not known.
+
+    A parent that never reaps would else keep it from us for ever.
+
+    Args:
+        pidfd: opened while the process lived.
+    """
+    pid = _pid_of(pidfd)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name may hold anything; the last ")" ends it. Then the fields of proc_pid_stat(5) from the third on.
+            fields = file.read().rpartition(b")")[2].split()
+        owner = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+    state, status = fields[0], int(fields[_EXIT_CODE])
+    # The kernel shows 0 to whom it does not want to tell. The pid is asked for again: now it was its own all the time.
+    if state != b"Z" or (status == 0 and owner != os.geteuid()) or _pid_of(pidfd) != pid:
+        return None
+    return _decode(status, None)
+
+
+_EXIT_CODE = 52 - 3
+
+
+def _pid_of(pidfd: int) -> int:
+    """Return the pid of a pidfd's process; -1 once it is reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+
+
 def _decode(status: int, usage: Usage | None) -> Exit:
     killed = os.WIFSIGNALED(status)
     return Exit(

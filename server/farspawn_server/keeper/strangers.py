@@ -77,11 +77,12 @@ class Strangers:
         """Return the uid and, where the kernel tells, the exit of each leader that has ended."""
         over: list[tuple[str, exits.Exit | None]] = []
         for pidfd, events in self._epoll.poll(0) if self._uids else ():
-            how = None
+            how = exits.of_zombie(pidfd)  # first of all: nobody knows whether its parent ever reaps it
             try:
-                how = exits.of_stranger(pidfd)
+                how = how or exits.of_stranger(pidfd)
                 if how is None and not events & select.EPOLLHUP:
-                    # A zombie: its status is told when its parent reaps it, and that hangs the pidfd up.
+                    # A zombie that is not shown to us: its status is told when its parent reaps it, and that hangs the
+                    # pidfd up.
                     self._epoll.modify(pidfd, 0)
                     continue
             except ExitUnknownError:
