@@ -6,18 +6,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from farspawn_server.task.life import (
-    Cause,
-    LaunchFailure,
-    LeaderExit,
-    Moment,
-    State,
-    Stop,
-    Survivor,
-    Task,
-    Times,
-    Usage,
-)
+from farspawn_server.task.clocks import Moment
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, LaunchFailure, LeaderExit, State, Survivor, Times, Usage
 from farspawn_server.task.spec import (
     Lease,
     LeaseAction,
@@ -29,6 +20,7 @@ from farspawn_server.task.spec import (
     TaskId,
     Uid,
 )
+from farspawn_server.task.stop import Stop
 
 SECOND = 1_000_000_000
 MOMENT = Moment(wall=1_700_000_000 * SECOND, monotonic=1000 * SECOND)

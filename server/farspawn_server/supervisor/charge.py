@@ -26,8 +26,11 @@ from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.readiness import until_ready
 from farspawn_server.supervisor.settle import settled
-from farspawn_server.task.life import Cause, Moment, State, Stop, Survivor, Task, nanoseconds
+from farspawn_server.task.clocks import Moment, nanoseconds
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, State, Survivor
 from farspawn_server.task.spec import LeaseAction
+from farspawn_server.task.stop import Stop
 
 log = logging.getLogger(__name__)
 

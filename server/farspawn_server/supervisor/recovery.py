@@ -5,7 +5,8 @@ from __future__ import annotations
 import enum
 
 from farspawn_server.keeper.messages import Hello, Holding
-from farspawn_server.task.life import Cause, State, Task
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, State
 
 
 class Verdict(enum.Enum):

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from farspawn_server.policy import Caller
 from farspawn_server.supervisor.charge import Charge
 from farspawn_server.task.errors import SpecInvalidError, TaskNotFoundError, Violation
-from farspawn_server.task.life import State, Task
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import Owner, TaskId, Uid
 
 

@@ -6,17 +6,10 @@ import random
 import signal
 
 from farspawn_server.keeper.messages import Ended, Failure, Holding
-from farspawn_server.task.life import (
-    Cause,
-    CleanupOutcome,
-    LaunchFailure,
-    LeaderExit,
-    Moment,
-    State,
-    Stop,
-    Task,
-    Usage,
-)
+from farspawn_server.task.clocks import Moment
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, CleanupOutcome, LaunchFailure, LeaderExit, State, Usage
+from farspawn_server.task.stop import Stop
 
 _KEEPER_LOST = (
     "the keeper that started the task died; the task ended, or never began, and this kernel does not tell how"

@@ -43,8 +43,10 @@ from farspawn_server.task.errors import (
     TaskNotRunningError,
     Violation,
 )
-from farspawn_server.task.life import Cause, State, Stop, Task, Times
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, State, Times
 from farspawn_server.task.spec import Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.stop import Stop
 
 log = logging.getLogger(__name__)
 

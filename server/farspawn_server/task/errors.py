@@ -110,7 +110,9 @@ class LimitReachedError(Refusal):
     reason = "LIMIT_REACHED"
 
     def __init__(self, limit: str, maximum: float) -> None:
-        super().__init__(f"the site's limit {limit} = {maximum:.15g} is reached", limit=limit, maximum=f"{maximum:.15g}")
+        super().__init__(
+            f"the site's limit {limit} = {maximum:.15g} is reached", limit=limit, maximum=f"{maximum:.15g}"
+        )
 
 
 class StorageFullError(Refusal):

@@ -10,203 +10,25 @@ it goes on over a restart of the agent, and nobody can set it. A reboot ends it,
 
 from __future__ import annotations
 
-import enum
-import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
+from farspawn_server.task.clocks import Moment, Monotonic, Wall, nanoseconds
+from farspawn_server.task.outcome import (
+    Attempt,
+    Cause,
+    CleanupOutcome,
+    Ending,
+    LaunchFailure,
+    LeaderExit,
+    Outcome,
+    State,
+    Survivor,
+    Times,
+)
 from farspawn_server.task.spec import Owner, Permit, RestartMode, Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.stop import DEFAULT_PLAN, Stop
 
 EARLIER_ATTEMPTS_KEPT = 20
-
-DEFAULT_PLAN = StopPlan(linger=timedelta(0), drain=timedelta(0), signal=15, grace=timedelta(seconds=10))
-
-Monotonic = int
-"""Nanoseconds of CLOCK_MONOTONIC."""
-Wall = int
-"""Nanoseconds since 1970."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One moment on both clocks."""
-
-    wall: Wall
-    monotonic: Monotonic
-
-    @staticmethod
-    def now() -> Moment:
-        """Return the present one."""
-        return Moment(time.time_ns(), time.monotonic_ns())
-
-
-class State(enum.Enum):
-    """Where a task is in its life."""
-
-    PENDING = "pending"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    EXITED = "exited"
-    FAILED = "failed"
-    LOST = "lost"
-
-    @property
-    def final(self) -> bool:
-        """Whether it never changes any more."""
-        return self in (State.EXITED, State.FAILED, State.LOST)
-
-
-class Cause(enum.Enum):
-    """Who or what brought a task to its end."""
-
-    COMPLETED = "completed"
-    STOP_REQUESTED = "stop_requested"
-    MAX_RUNTIME = "max_runtime"
-    LEASE_EXPIRED = "lease_expired"
-    SITE_SHUTDOWN = "site_shutdown"
-    LAUNCH_FAILED = "launch_failed"
-    HOST_REBOOTED = "host_rebooted"
-    KEEPER_LOST = "keeper_lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """A stop under way: all deadlines are fixed when it is asked for.
-
-    Attributes:
-        cause: why.
-        by: the identity that asked; empty if the site did.
-        signal: what is sent to the whole tree at `signal_at`; nothing is sent if `kill_at` is not later.
-        signal_at: when linger and drain are over.
-        kill_at: when grace is over.
-    """
-
-    cause: Cause
-    by: str
-    signal: int
-    signal_at: Monotonic
-    kill_at: Monotonic
-
-    @staticmethod
-    def by_plan(plan: StopPlan, now: Monotonic, *, cause: Cause, by: str = "") -> Stop:
-        """Return the stop that a plan without gaps means at this moment."""
-        assert plan.linger is not None
-        assert plan.drain is not None
-        assert plan.signal is not None
-        assert plan.grace is not None
-        signal_at = now + nanoseconds(plan.linger) + nanoseconds(plan.drain)
-        return Stop(cause, by, plan.signal, signal_at, signal_at + nanoseconds(plan.grace))
-
-    def shortened_by(self, other: Stop) -> Stop:
-        """Return this stop with each deadline brought forward to the other's, where that is earlier."""
-        return replace(self, signal_at=min(self.signal_at, other.signal_at), kill_at=min(self.kill_at, other.kill_at))
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What the leader and the descendants that it waited for used."""
-
-    user_seconds: float
-    system_seconds: float
-    max_resident_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeaderExit:
-    """How the leader ended: `code` or `signal`, or neither if nobody can know."""
-
-    code: int | None
-    signal: int | None
-    core_dumped: bool
-    usage: Usage | None
-    at: Wall
-    out_of_memory: bool | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether the kernel told how."""
-        return self.code is not None or self.signal is not None
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchFailure:
-    """Why the process never started; `phase` is a value of `farspawn_core.Phase`."""
-
-    error_number: int
-    phase: str
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Survivor:
-    """A process that SIGKILL did not end."""
-
-    pid: int
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class CleanupOutcome:
-    """How a cleanup command ended: `code`, `signal` or `failure`, or none of them if nobody can know."""
-
-    code: int | None = None
-    signal: int | None = None
-    failure: LaunchFailure | None = None
-    timed_out: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an attempt ended. What is not known is None."""
-
-    cause: Cause
-    leader: LeaderExit | None = None
-    failure: LaunchFailure | None = None
-    stopped_by: str = ""
-    message: str = ""
-    survivors: tuple[Survivor, ...] = ()
-    cleanup: CleanupOutcome | None = None
-
-    @property
-    def successful(self) -> bool:
-        """Whether the leader ended by itself with exit code 0."""
-        return self.cause is Cause.COMPLETED and self.leader is not None and self.leader.code == 0
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When each phase of an attempt was reached; `created` is the task's."""
-
-    created: Wall
-    started: Wall | None = None
-    stop_requested: Wall | None = None
-    signalled: Wall | None = None
-    killed: Wall | None = None
-    leader_exited: Wall | None = None
-    ended: Wall | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """An attempt that has ended, and how: `state` is a final one."""
-
-    number: int
-    state: State
-    times: Times
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How an attempt has ended, and when; its cleanup command runs until `until`; `killed` if that was too long."""
-
-    state: State
-    outcome: Outcome
-    until: Monotonic
-    killed: bool = False
-    ended_at: Monotonic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,8 +272,3 @@ class Task:
     def _must_be(self, *states: State) -> None:
         if self.state not in states:
             raise ValueError(f"task {self.uid} is {self.state.value}: not a legal move")
-
-
-def nanoseconds(span: timedelta) -> int:
-    """Return a span in whole nanoseconds."""
-    return span // timedelta(microseconds=1) * 1000

@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn_server.supervisor import uid
-from farspawn_server.task.life import Cause, LeaderExit, Moment, State, Stop, Task, Times
+from farspawn_server.task.clocks import Moment
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, LeaderExit, State, Times
 from farspawn_server.task.spec import Cleanup, Owner, RestartMode, RestartPolicy, Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.stop import Stop
 
 SECOND = 1_000_000_000
 NOW = 5_000 * SECOND

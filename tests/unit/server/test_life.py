@@ -11,8 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.values import EXIT_0, FAILURE, MOMENT, SECOND, a_stop, a_task, in_state
 
-from farspawn_server.task.life import Cause, LeaderExit, Moment, State, Stop, Task
+from farspawn_server.task.clocks import Moment
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Cause, LeaderExit, State
 from farspawn_server.task.spec import RestartMode, RestartPolicy, StopPlan
+from farspawn_server.task.stop import Stop
 
 MOVES: dict[str, tuple[Callable[[Task], Task], set[State]]] = {
     "running": (lambda task: task.running(7, 1, 1, MOMENT), {State.STARTING, State.STOPPING}),

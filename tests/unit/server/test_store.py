@@ -15,7 +15,8 @@ from support.values import a_task, every_kind_of_task
 
 from farspawn_server.audit import Trail
 from farspawn_server.store import Store, StoreError
-from farspawn_server.task.life import State, Task
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import Uid
 
 _T = TypeVar("_T")

@@ -1,0 +1,45 @@
+"""A stop under way: from a plan of spans to moments that no restart of the agent moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from farspawn_server.task.clocks import Monotonic, nanoseconds
+from farspawn_server.task.outcome import Cause
+from farspawn_server.task.spec import StopPlan
+
+DEFAULT_PLAN = StopPlan(linger=timedelta(0), drain=timedelta(0), signal=15, grace=timedelta(seconds=10))
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop under way: all deadlines are fixed when it is asked for.
+
+    Attributes:
+        cause: why.
+        by: the identity that asked; empty if the site did.
+        signal: what is sent to the whole tree at `signal_at`; nothing is sent if `kill_at` is not later.
+        signal_at: when linger and drain are over.
+        kill_at: when grace is over.
+    """
+
+    cause: Cause
+    by: str
+    signal: int
+    signal_at: Monotonic
+    kill_at: Monotonic
+
+    @staticmethod
+    def by_plan(plan: StopPlan, now: Monotonic, *, cause: Cause, by: str = "") -> Stop:
+        """Return the stop that a plan without gaps means at this moment."""
+        assert plan.linger is not None
+        assert plan.drain is not None
+        assert plan.signal is not None
+        assert plan.grace is not None
+        signal_at = now + nanoseconds(plan.linger) + nanoseconds(plan.drain)
+        return Stop(cause, by, plan.signal, signal_at, signal_at + nanoseconds(plan.grace))
+
+    def shortened_by(self, other: Stop) -> Stop:
+        """Return this stop with each deadline brought forward to the other's, where that is earlier."""
+        return replace(self, signal_at=min(self.signal_at, other.signal_at), kill_at=min(self.kill_at, other.kill_at))
