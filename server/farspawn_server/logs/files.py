@@ -10,7 +10,6 @@ from pathlib import Path
 
 from farspawn_server.task.spec import Uid
 
-
 log = logging.getLogger(__name__)
 
 

@@ -13,7 +13,8 @@ from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
 from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
-from farspawn_server.task.life import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Task, Times, Usage
+from farspawn_server.task.life import Task
+from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,

@@ -14,7 +14,7 @@ from farspawn_server.supervisor import InputPart
 from farspawn_server.supervisor.follow import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.life import State
+from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import (
     Cleanup,
     Lease,
