@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 
@@ -19,41 +20,34 @@ _STREAMS_PER_CONNECTION = 100  # more wait in the client
 
 async def main(address: str, watches: int, task_ids: list[str]) -> None:
     """Open all, say so when each has brought something, and read on."""
-    loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_reader(0, ended.set)
-    opened = asyncio.Semaphore(0)
-    channels = [
-        grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
-        for _ in range(-(-(watches + len(task_ids)) // _STREAMS_PER_CONNECTION))
-    ]
-
-    async def read(answers: AsyncIterator[object]) -> None:
-        await anext(answers)
-        opened.release()
-        async for _ in answers:
-            pass
-
-    def streams() -> list[AsyncIterator[object]]:
-        made: list[AsyncIterator[object]] = []
-        for index in range(watches + len(task_ids)):
-            stub: launcher_pb2_grpc.TaskLauncherAsyncStub = launcher_pb2_grpc.TaskLauncherStub(
-                channels[index // _STREAMS_PER_CONNECTION]
-            )
-            if index < watches:
-                made.append(aiter(stub.WatchTasks(pb.WatchTasksRequest())))
-            else:
-                made.append(aiter(stub.ReadLogs(pb.ReadLogsRequest(task_id=task_ids[index - watches], follow=True))))
-        return made
-
-    readers = [asyncio.create_task(read(each)) for each in streams()]
-    for _ in readers:
-        await opened.acquire()
+    asyncio.get_running_loop().add_reader(0, ended.set)
+    async with grpc.aio.insecure_channel(address) as first:
+        site: launcher_pb2_grpc.TaskLauncherAsyncStub = launcher_pb2_grpc.TaskLauncherStub(first)
+        revision = (await site.GetSite(pb.GetSiteRequest())).site.revision  # no snapshots: what counts is staying open
+    channels: list[grpc.aio.Channel] = []  # one that nobody holds is closed
+    streams: list[AsyncIterator[object]] = []
+    for index in range(watches + len(task_ids)):
+        if index % _STREAMS_PER_CONNECTION == 0:
+            channels.append(grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]))
+            stub: launcher_pb2_grpc.TaskLauncherAsyncStub = launcher_pb2_grpc.TaskLauncherStub(channels[-1])
+        if index < watches:
+            streams.append(aiter(stub.WatchTasks(pb.WatchTasksRequest(since_revision=revision))))
+        else:
+            streams.append(aiter(stub.ReadLogs(pb.ReadLogsRequest(task_id=task_ids[index - watches], follow=True))))
+    await asyncio.gather(*(anext(stream) for stream in streams))
     print("open", flush=True)
-    await ended.wait()
-    for reader in readers:
-        reader.cancel()
-    await asyncio.gather(*readers, return_exceptions=True)
+    readers = asyncio.gather(*(read_on(stream) for stream in streams))
+    either: set[asyncio.Future[Any]] = {readers, asyncio.ensure_future(ended.wait())}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if readers.done():
+        readers.result()
+
+
+async def read_on(stream: AsyncIterator[object]) -> None:
+    """Read to the end."""
+    async for _ in stream:
+        pass
 
 
 if __name__ == "__main__":

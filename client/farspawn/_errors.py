@@ -31,6 +31,7 @@ FarspawnError
     ├── NotServedError
     └── SiteUnavailableError
         ├── DrainingError
+        ├── ReaderTooSlowError
         └── RecoveringError
 """
 
@@ -293,6 +294,10 @@ class SiteUnavailableError(RefusedError):
 
 class DrainingError(SiteUnavailableError):
     """The owner is shutting the site down."""
+
+
+class ReaderTooSlowError(SiteUnavailableError):
+    """Nothing of a stream was read for so long that the site ended it."""
 
 
 class RecoveringError(SiteUnavailableError):

@@ -22,6 +22,7 @@ REFUSAL_OF: Mapping[str, type[errors.RefusedError]] = {
     "LIMIT_REACHED": errors.LimitReachedError,
     "STORAGE_FULL": errors.StorageFullError,
     "DRAINING": errors.DrainingError,
+    "READER_TOO_SLOW": errors.ReaderTooSlowError,
     "RECOVERING": errors.RecoveringError,
     "LOG_OFFSET_EXPIRED": errors.LogOffsetExpiredError,
     "TASK_NOT_RUNNING": errors.TaskNotRunningError,

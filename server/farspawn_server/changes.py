@@ -16,6 +16,8 @@ from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Owner, Uid
 
 _DELETIONS_KEPT = 10_000
+_TELLING_SECONDS = 100e-6  # what it costs to tell one of those who wait for any task
+_AT_ONCE_SECONDS = 1e-3
 _ENDING = "the server is ending: go on with the next one"
 
 
@@ -40,6 +42,7 @@ class Changes:
         self._deletions: deque[Uid] = deque()
         self._closed = False
         self._waiting: dict[Uid | None, set[asyncio.Future[bool]]] = {}  # None: for any task
+        self._tolling = False  # whether those who wait for any task are about to be rung
 
     def publish(self, change: Task | Deletion) -> None:
         """Make known what is stored: a task as it is now, or its deletion."""
@@ -51,6 +54,23 @@ class Changes:
                 del self._newest[self._deletions.popleft()]
         self.revision = max(self.revision, change.revision)
         _ring(self._waiting.get(change.uid, ()))
+        self._ring_all()
+
+    def _ring_all(self) -> None:
+        """Ring those who wait for any task; the more they are, the later, so that one ring tells of more changes.
+
+        Otherwise a task that starts and ends would make thousands of watchers busy three times, and everybody wait.
+        """
+        bells = self._waiting.get(None, set())
+        seconds = len(bells) * _TELLING_SECONDS
+        if seconds < _AT_ONCE_SECONDS:
+            _ring(bells)
+        elif not self._tolling:
+            self._tolling = True
+            next(iter(bells)).get_loop().call_later(seconds, self._toll)
+
+    def _toll(self) -> None:
+        self._tolling = False
         _ring(self._waiting.get(None, ()))
 
     def since(self, revision: int) -> list[Task | Deletion]:

@@ -33,7 +33,9 @@ def roster(settings: Settings) -> Roster | None:
 
 def limits(settings: Settings) -> Limits:
     """Return how much the site takes on."""
-    return Limits(**msgspec.structs.asdict(settings.limits))
+    given = msgspec.structs.asdict(settings.limits)
+    del given["max_connections"]  # the transport's
+    return Limits(**given)
 
 
 def policy(settings: Settings) -> Policy:

@@ -56,6 +56,21 @@ def test_of_thousands_of_streams_on_one_connection_a_hundred_are_served(own_agen
         assert resident_mib(own_agent.server_pid) < before + 24
 
 
+def test_thousands_of_calls_at_the_same_moment_are_all_answered(own_agent: Agent, other: Bystander) -> None:
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(Http2(own_agent.address)) for _ in range(30)]
+        for each in crowd:
+            for _ in range(MOST_STREAMS):
+                each.call("GetSite", framed(pb.GetSiteRequest()))
+        for each in crowd:
+            each.send()
+        other.served()
+        for each in crowd:
+            each.until(lambda each=each: len(each.statuses) == MOST_STREAMS)  # type: ignore[misc]
+
+            assert set(each.statuses.values()) == {0}
+
+
 def test_a_call_without_a_message_is_refused_at_once(own_agent: Agent, other: Bystander) -> None:
     with Http2(own_agent.address) as attacker:
         # More than there is room for: each must make room for the next.
@@ -109,7 +124,8 @@ def test_slow_readers_of_logs_are_dropped_and_cost_little(own_agent: Agent, othe
             for _ in range(MOST_STREAMS // 2):
                 attacker.call("ReadLogs", read)
             attacker.send()
-        until(lambda: own_agent.log.count("reader too slow") >= 2 * MOST_STREAMS, 60, every=0.2)
+        # All that let nothing come, and some of the deaf: of others not even the headers went out.
+        until(lambda: own_agent.log.count("reader too slow") > MOST_STREAMS, 60, every=0.2)
         other.served()
         grown = resident_mib(own_agent.server_pid) - before
 

@@ -25,9 +25,12 @@ RESOURCE_EXHAUSTED = 8
 def tcp_agent() -> Iterator[Agent]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
-    with short_directory() as directory, Agent(directory, "--insecure", listen=f"127.0.0.1:{port}") as agent:
-        yield agent
-        agent.check_log()
+    with short_directory() as directory:
+        config = directory / "site.toml"
+        config.write_text('[policy]\nallow = "any"\n')
+        with Agent(directory, "--insecure", "--config", str(config), listen=f"127.0.0.1:{port}") as agent:
+            yield agent
+            agent.check_log()
 
 
 def until_closed(connection: socket.socket) -> None:
@@ -69,7 +72,7 @@ def test_an_idle_connection_is_closed_and_one_that_waits_is_not(own_agent: Agent
     ):
         poller.call("Poll", framed(poll))
         poller.send()
-        watcher.call("WatchTasks", framed(pb.WatchTasksRequest()))
+        watcher.call("WatchTasks", framed(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody"))))  # it never reads
         watcher.send()
         idle.until(lambda: idle.closed, 60)
 
@@ -133,3 +136,15 @@ def test_headers_without_end_are_not_kept(own_agent: Agent, fragment: bytes) -> 
         other.served()
 
         assert resident_mib(own_agent.server_pid) < before + 24
+
+
+@pytest.mark.slow
+def test_a_connection_that_answers_no_pings_is_closed_although_it_has_calls(own_agent: Agent) -> None:
+    status = launch(own_agent.stub, ["sleep", "600"]).status
+    poll = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision)
+    with Http2(own_agent.address) as mute:
+        mute.call("Poll", framed(poll))
+        mute.send()
+        mute._socket.settimeout(120)
+
+        until_closed(mute._socket)  # reads, and answers nothing

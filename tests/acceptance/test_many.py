@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from support.agent import AT_ONCE, Agent, until_ended
 from support.tasks import launch
+from support.waiting import until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -15,10 +16,9 @@ MANY = 300
 
 def test_every_running_task_is_back_after_the_server_was_killed(own_agent: Agent) -> None:
     with ThreadPoolExecutor(16) as threads:
-        launched = list(
-            threads.map(lambda number: launch(own_agent.stub, ["sleep", "1000"], task_id=f"t-{number}"), range(MANY))
-        )
-        before = {task.status.task_id: (task.status.uid, task.status.pid) for task in launched}
+        list(threads.map(lambda number: launch(own_agent.stub, ["sleep", "1000"], task_id=f"t-{number}"), range(MANY)))
+        before = until(lambda: found if len(found := _running(own_agent)) == MANY else None)
+        assert before is not None
 
         own_agent.kill_server()
 

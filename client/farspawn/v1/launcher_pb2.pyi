@@ -15,6 +15,11 @@ Any method may answer:
   metadata names the rule. Ask the owner.
 - UNAVAILABLE, RECOVERING or DRAINING: try again after RetryInfo, or
   elsewhere.
+- UNAVAILABLE, READER_TOO_SLOW: nothing of a stream was read for 20 seconds.
+  Go on from where it was read to.
+A connection carries 100 calls at a time: open watches, followed logs and
+long polls are calls. Beyond that a client's calls wait, unless it opens more
+connections; one Poll or WatchTasks follows any number of tasks.
 """
 
 import builtins

@@ -19,6 +19,7 @@ from farspawn_core import failpoint
 from farspawn_core._libc import go_on_without_parent
 from farspawn_server import configure, journal
 from farspawn_server import settings as site_settings
+from farspawn_server.audit import Trail
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
@@ -39,8 +40,9 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     """Serve until the keeper asks for the end, or ends; return the exit code. `read` gives the settings of then."""
     state = Path(settings.state)
     drained, lost = asyncio.Event(), asyncio.Event()
-    store = Store(state / "farspawn.db")
-    gate = Gate(configure.roster(settings))
+    trail = Trail(state / "audit", max_file_bytes=settings.audit.max_file_bytes, max_files=settings.audit.max_files)
+    store = Store(state / "farspawn.db", trail)
+    gate = Gate(configure.roster(settings), store.note)
     certificates = None if settings.tls is None else Certificates(*map(Path, msgspec.structs.astuple(settings.tls)))
     supervisor = Supervisor(
         store=store,
@@ -63,7 +65,12 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         log.info("settings renewed")
 
     link = KeeperLink(changed=supervisor.hold, drain=drained.set, reconfigure=reconfigure, lost=lost.set)
-    server = Server(Launcher(supervisor, gate, site_name=settings.name), settings.listen, certificates)
+    server = Server(
+        Launcher(supervisor, gate, site_name=settings.name),
+        settings.listen,
+        certificates,
+        settings.limits.max_connections,
+    )
     await server.start()
     watching = None if certificates is None else asyncio.create_task(certificates.watch())
     log.info("listening", extra={"address": settings.listen})
@@ -74,14 +81,14 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
         log.warning("not recovered", extra={"error": str(error)})
         _end(1)
-    await server.report(serving=not hello.draining)
+    server.report(serving=not hello.draining)
     if hello.draining:
         drained.set()
 
     keeper_gone = asyncio.create_task(lost.wait())
     await asyncio.wait({keeper_gone, asyncio.create_task(drained.wait())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
-        await server.report(serving=False)
+        server.report(serving=False)
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
         link.finish()
@@ -115,7 +122,7 @@ def main() -> int:
     try:
         read = functools.partial(site_settings.load, config, given)
         return asyncio.run(serve(read(), read))
-    except sqlite3.OperationalError as error:
+    except (sqlite3.OperationalError, OSError) as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
         print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)
         return 1

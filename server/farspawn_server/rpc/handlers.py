@@ -19,7 +19,7 @@ from farspawn_server.policy import Caller
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.patience import Patience
 from farspawn_server.rpc.refusals import status_of
-from farspawn_server.task.errors import Refusal, SpecInvalidError, Violation
+from farspawn_server.task.errors import ReaderTooSlowError, Refusal, SpecInvalidError, Violation
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,6 @@ def _stream(
         try:
             async with aclosing(gate.while_admitted(context, name, await answers(requests, context))) as admitted:
                 await send(context, admitted)
-        except grpc.aio.AbortError:
-            raise  # the call has its status
         except grpc.aio.InternalError:
             pass  # the client went away in the middle of an answer: nobody is left to be told anything
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
@@ -107,20 +105,20 @@ def _stream(
 
 
 async def send(context: _Context, answers: AsyncIterator[Message]) -> None:
-    """Write to a stream, and end it when its reader takes nothing for too long."""
-    begun = False
+    """Write to a stream.
+
+    Raises:
+        ReaderTooSlowError: its reader has taken nothing for too long.
+    """
+    # Not with the first answer: gRPC can end a stream early only once the headers are out. A connection that takes not
+    # even these answers no pings either, and is closed for that.
+    await context.send_initial_metadata(())
     async for answer in answers:
         try:
-            if not begun:
-                # Not with the first answer: gRPC can end a stream early only once the headers are out.
-                await _patience_with_readers.bear(context.send_initial_metadata(()))
-                begun = True
             await _patience_with_readers.bear(context.write(answer))
         except TimeoutError:
             log.warning("reader too slow", extra={"peer": context.peer()})
-            # Not a refusal of the contract's: as with a connection that breaks, whoever wants more reads on from there.
-            message = f"nothing was read for {READER_SECONDS:g} s: read on from there"
-            await context.abort(grpc.StatusCode.UNAVAILABLE, message)
+            raise ReaderTooSlowError(f"nothing was read for {READER_SECONDS:g} s: read on from there") from None
 
 
 def register(

@@ -35,6 +35,7 @@ STATUS_OF: Mapping[type[errors.Refusal], Status] = {
     errors.StorageFullError: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, timedelta(seconds=30)),
     errors.RecoveringError: Status(grpc.StatusCode.UNAVAILABLE, timedelta(milliseconds=200)),
     errors.DrainingError: Status(grpc.StatusCode.UNAVAILABLE, timedelta(seconds=1)),
+    errors.ReaderTooSlowError: Status(grpc.StatusCode.UNAVAILABLE, timedelta(0)),
     errors.LogOffsetExpiredError: Status(grpc.StatusCode.OUT_OF_RANGE),
     errors.TaskNotRunningError: Status(grpc.StatusCode.FAILED_PRECONDITION),
     errors.TaskNotEndedError: Status(grpc.StatusCode.FAILED_PRECONDITION),

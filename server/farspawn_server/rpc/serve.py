@@ -10,18 +10,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from farspawn_server.rpc import health
 from farspawn_server.rpc.launcher import SERVICE, Launcher
 from farspawn_server.rpc.tls import Certificates
 
-# gRPC does not check the names of channel arguments: each of these has a test that sees its effect.
+# gRPC does not check the names of channel arguments: each of these has a test that fails without it.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # on by default: a second agent on the same port would silently share the calls
     ("grpc.max_receive_message_length", 16 << 20),  # room to be told by us, field by field, that argv is too long
-    ("grpc.max_concurrent_streams", 1024),
+    # What a connection may have us do at once. A client that opens and resets calls as fast as it can makes us do ten
+    # times as much with 1024 of them. Who needs more takes more connections, as farspawn's clients do by themselves.
+    ("grpc.max_concurrent_streams", 100),
+    # Of calls that come faster than we take them in, gRPC by default cancels some from the thousandth on, at random.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     ("grpc.server_handshake_timeout_ms", 5000),
+    # Pings, where there are calls: a peer that is gone, or reads nothing at all, does not answer.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # A connection without a call is closed, without harm: gRPC's clients connect again when they call again. One with
+    # a watch or a long poll is never idle.
+    ("grpc.max_connection_idle_ms", 30_000),
 )
 
 
@@ -35,23 +46,26 @@ class AddressInUseError(Exception):
 class Server:
     """Serves one Launcher, health and reflection."""
 
-    def __init__(self, launcher: Launcher, address: str, certificates: Certificates | None) -> None:
+    def __init__(
+        self, launcher: Launcher, address: str, certificates: Certificates | None, max_connections: int
+    ) -> None:
         """Bind the address; nothing is served before `start`.
 
         Args:
             launcher: the methods.
             address: "unix:/path" or "host:port".
             certificates: for mutual TLS; None: a Unix socket, or loopback for an owner who said so.
+            max_connections: that there may be at once; one more is closed.
 
         Raises:
             AddressInUseError: it cannot be had.
         """
-        self._grpc = grpc.aio.server(options=_OPTIONS)
-        self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, dict(launcher.handlers())),))
-        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]  # set at run time
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._grpc)
+        options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections))
+        self._grpc = grpc.aio.server(options=options)
+        self._health = health.Health(SERVICE, reflection.SERVICE_NAME)
+        for service, methods in ((SERVICE, launcher.handlers()), (health.NAME, self._health.handlers())):
+            self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
+        reflection.enable_server_reflection((SERVICE, health.NAME, reflection.SERVICE_NAME), self._grpc)
         if address.startswith("unix:"):
             path = Path(address.removeprefix("unix:"))
             _claim_directory(path.parent)
@@ -69,14 +83,11 @@ class Server:
 
     async def start(self) -> None:
         """Answer calls; health is NOT_SERVING until `report` says otherwise."""
-        await self.report(serving=False)
         await self._grpc.start()
 
-    async def report(self, *, serving: bool) -> None:
+    def report(self, *, serving: bool) -> None:
         """Tell the health service whether new tasks are taken."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE):
-            await self._health.set(name, status)
+        self._health.report(serving=serving)
 
     async def stop(self, grace: float) -> None:
         """Take no more calls and end those under way after `grace` seconds."""
@@ -102,11 +113,12 @@ def _once_free(take: Callable[[], None]) -> None:
 def _claim_directory(directory: Path) -> None:
     """Make the socket's directory ours alone: it is what tells the owner of the site from everybody else."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.stat()
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    # Not through a symbolic link: whoever owns that can point it elsewhere, to a socket of theirs.
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise AddressInUseError(
-            f"{directory} must belong to uid {os.getuid()} with mode 0700: whoever can open a socket in it owns "
-            "the site's tasks. Choose another directory, or chmod 0700"
+            f"{directory} must be a directory, not a symbolic link, and belong to uid {os.getuid()} with mode 0700: "
+            "whoever can open a socket in it owns the site's tasks. Choose another directory, or chmod 0700"
         )
 
 

@@ -11,6 +11,7 @@ Refusal
   StorageFullError          the site cannot record what it is asked
   RecoveringError           the agent has just started
   DrainingError             the agent is shutting down
+  ReaderTooSlowError        nobody takes what a stream has to tell
   LogOffsetExpiredError     these bytes of the output are not there
   TaskNotRunningError       there is no process to do it to
   TaskNotEndedError         the task still lives
@@ -131,6 +132,12 @@ class DrainingError(Refusal):
     """The agent is shutting down."""
 
     reason = "DRAINING"
+
+
+class ReaderTooSlowError(Refusal):
+    """Nobody takes what a stream has to tell."""
+
+    reason = "READER_TOO_SLOW"
 
 
 class LogOffsetExpiredError(Refusal):

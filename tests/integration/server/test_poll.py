@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import grpc
@@ -12,6 +13,7 @@ from support.waiting import until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
+from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 
 
 def test_one_poll_tells_of_many_tasks_in_the_order_of_their_revisions(agent: Agent) -> None:
@@ -122,13 +124,16 @@ def test_a_poll_of_more_ids_than_the_site_allows_is_refused(agent: Agent) -> Non
 def test_five_hundred_long_polls_delay_nobody(agent: Agent) -> None:
     status = launch(agent.stub, ["sleep", "60"]).status
     request = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision)
-    waiting = [agent.stub.Poll.future(request) for _ in range(500)]
+    with contextlib.ExitStack() as stack:
+        own = [("grpc.use_local_subchannel_pool", 1)]  # a connection each: one carries a hundred calls
+        channels = [stack.enter_context(grpc.insecure_channel(agent.address, options=own)) for _ in range(5)]
+        waiting = [TaskLauncherStub(channel).Poll.future(request) for channel in channels for _ in range(100)]
 
-    ended = until_ended(agent.stub, launch(agent.stub, shell("exit 3")).status.task_id, timeout=10)
-    stop(agent.stub, status.task_id)
+        ended = until_ended(agent.stub, launch(agent.stub, shell("exit 3")).status.task_id, timeout=10)
+        stop(agent.stub, status.task_id)
 
-    assert ended.outcome.exit_code == 3
-    assert all(call.result(timeout=30).statuses for call in waiting)
+        assert ended.outcome.exit_code == 3
+        assert all(call.result(timeout=30).statuses for call in waiting)
 
 
 def test_a_round_is_followed_to_its_end_by_one_poll_after_the_other(agent: Agent) -> None:

@@ -242,11 +242,12 @@ def test_an_interpreter_that_cannot_be_executed_is_told(monkeypatch: pytest.Monk
 
 def test_an_interpreter_that_ends_before_it_executes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    before = proc.children(os.getpid())  # of other tests in this process
 
     number, phase, _ = refusal(["true"])
 
     assert (number, phase) == ("EIO", "CONFINEMENT")
-    assert proc.children(os.getpid()) == []
+    assert proc.children(os.getpid()) == before
 
 
 def test_who_is_killed_before_its_program_is_executed_counts_as_started(
@@ -278,12 +279,12 @@ def test_a_failed_start_leaves_no_child_and_no_descriptor() -> None:
         assert exit_code_of(["true"], confinement=LIMITED) == 0
 
     fail_every_way()
-    before = os.listdir("/proc/self/fd")
+    before, children_before = os.listdir("/proc/self/fd"), proc.children(os.getpid())
     for _ in range(5):
         fail_every_way()
 
     assert os.listdir("/proc/self/fd") == before
-    assert proc.children(os.getpid()) == []
+    assert proc.children(os.getpid()) == children_before
 
 
 def test_a_hung_program_delays_no_other_start(hung: HungProgram, pool: ThreadPoolExecutor) -> None:
