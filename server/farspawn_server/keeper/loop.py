@@ -208,7 +208,7 @@ class Keeper:
         self._selector.register(self._server, selectors.EVENT_READ)
         holdings = self._processes.holdings()
         draining, tiers = self._shutdowns_heeded > 0, self._processes.tiers
-        self._send(Hello(self._id, self._boot, self._started_at, draining, tiers, holdings))
+        self._send(Hello(self._id, self._boot, self._started_at, draining, tiers, holdings, confines=True))
 
     def _disconnect(self) -> None:
         assert self._server is not None

@@ -95,6 +95,7 @@ class Hello:
         draining: the site's owner has asked for a shutdown.
         tiers: how it finds what a task started: "subreaper", "cookie", "cgroup".
         holdings: every task that was not forgotten.
+        confines: it carries out `Confinement`; one that is older than that would ignore it.
     """
 
     keeper: str
@@ -103,6 +104,7 @@ class Hello:
     draining: bool = False
     tiers: list[str] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
+    confines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

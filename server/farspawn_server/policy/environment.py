@@ -49,6 +49,20 @@ DANGEROUS = (
 )
 
 
+def may_set(name: str, allowed: Sequence[str] | None, *, is_admin: bool) -> bool:
+    """Whether a caller may set a name.
+
+    Args:
+        name: of the environment.
+        allowed: names that callers may set, see `covers`. A `*` alone means all that do no harm: what does is to be named.
+            None: all that do no harm, and for admins all.
+        is_admin: whether the caller is one.
+    """
+    if is_admin or not covers(DANGEROUS, name):
+        return allowed is None or covers(allowed, name)
+    return allowed is not None and covers([each for each in allowed if each != "*"], name)
+
+
 def covers(patterns: Sequence[str], name: str) -> bool:
     """Whether a name is one of these, where `*` stands for anything."""
     return any(_matches(pattern, name) for pattern in patterns)

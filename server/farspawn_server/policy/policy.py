@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from farspawn_server.policy.callers import Caller, Role
 from farspawn_server.policy.ceilings import Ceilings
-from farspawn_server.policy.environment import DANGEROUS, covers
+from farspawn_server.policy.environment import may_set
 from farspawn_server.policy.templates import Template
 from farspawn_server.task.errors import PolicyDeniedError, TemplateChangedError
 from farspawn_server.task.spec import Permit, Spec
@@ -58,13 +58,13 @@ class Policy:
             SpecInvalidError: the template cannot be filled in with this.
         """
         if spec.template:
-            permit, ceilings = self._from_template(spec, secrets)
+            permit, ceilings = self._from_template(caller, spec, secrets)
         else:
             permit, ceilings = self._from_program(caller, spec, secrets), self.ceilings
         permit = replace(permit, terms=ceilings.lower(permit.terms), secrets=secrets, user=self.user)
         return None if permit == Permit(spec) else permit
 
-    def _from_template(self, spec: Spec, secrets: Mapping[str, str]) -> tuple[Permit, Ceilings]:
+    def _from_template(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> tuple[Permit, Ceilings]:
         template = self.templates.get(spec.template)
         if template is None:
             raise PolicyDeniedError(
@@ -73,7 +73,7 @@ class Policy:
         if spec.template_revision not in ("", template.revision):
             raise TemplateChangedError(template.name, template.revision)
         for name in (*spec.env, *secrets):
-            if not covers(template.environment, name):
+            if not may_set(name, template.environment, is_admin=caller.role is Role.ADMIN):
                 raise PolicyDeniedError(
                     f"template {template.name!r} lets callers not set {name!r}",
                     rule=f"templates.{template.name}.environment",
@@ -106,14 +106,7 @@ class Policy:
 
     def _check_environment(self, caller: Caller, names: Sequence[str]) -> None:
         for name in names:
-            if self.environment is not None:
-                allowed = covers(self.environment, name)
-                # "*" means all that does no harm; what does is to be named.
-                if caller.role is not Role.ADMIN and covers(DANGEROUS, name):
-                    allowed = covers([each for each in self.environment if each != "*"], name)
-            else:
-                allowed = caller.role is Role.ADMIN or not covers(DANGEROUS, name)
-            if not allowed:
+            if not may_set(name, self.environment, is_admin=caller.role is Role.ADMIN):
                 raise PolicyDeniedError(f"this site lets callers not set {name!r}", rule="policy.environment")
 
     def _directory(self, path: str) -> str:

@@ -392,6 +392,8 @@ class Supervisor:
         self.limits.admit(registry.live_count, registry.live_count_of(caller.identity), registry.live_bytes)
         self._pace.admit(caller.identity, self.limits.max_launches_per_second)
         assert self._hello is not None
+        if permit is not None and not self._hello.confines:
+            raise RecoveringError("the agent is being upgraded, its keeper is still the old one: `farspawnd reload`")
         task = Task(
             uid=Uid(uuid7()),
             task_id=task_id,

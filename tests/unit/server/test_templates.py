@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farspawn_server.policy import LOCAL, Admission, Ceilings, Parameter, Policy, Template
+from farspawn_server.policy import LOCAL, Admission, Caller, Ceilings, Parameter, Policy, Role, Template
 from farspawn_server.task.errors import PolicyDeniedError, SpecInvalidError, TemplateChangedError
-from farspawn_server.task.spec import Cleanup, Permit, Readiness, Resources, Spec, StopPlan
+from farspawn_server.task.spec import Cleanup, Owner, Permit, Readiness, Resources, Spec, StopPlan
 
 TRAIN = Template(
     "train",
@@ -162,3 +162,13 @@ def test_whatever_is_given_fills_one_argument_and_no_other(value: str) -> None:
             template.fill(spec)
     else:
         assert template.fill(spec).argv == ("/bin/echo", f"x{value}y", "end")
+
+
+def test_a_star_of_a_template_lets_no_dangerous_name_through() -> None:
+    template = Template("t", "r", ("/bin/true",), environment=("*",))
+    operator = Caller(Owner("op"), Role.OPERATOR)
+    policy = Policy(templates={"t": template})
+
+    with pytest.raises(PolicyDeniedError):
+        policy.permit(operator, Spec(argv=(), template="t", env={"LD_PRELOAD": "x"}), {})
+    assert policy.permit(operator, Spec(argv=(), template="t", env={"RANK": "1"}), {})
