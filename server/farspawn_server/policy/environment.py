@@ -54,8 +54,8 @@ def may_set(name: str, allowed: Sequence[str] | None, *, is_admin: bool) -> bool
 
     Args:
         name: of the environment.
-        allowed: names that callers may set, see `covers`. A `*` alone means all that do no harm: what does is to be named.
-            None: all that do no harm, and for admins all.
+        allowed: names that callers may set, see `covers`. A `*` alone means all that do no harm: what does is to be
+            named. None: all that do no harm, and for admins all.
         is_admin: whether the caller is one.
     """
     if is_admin or not covers(DANGEROUS, name):
