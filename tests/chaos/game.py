@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-from chaos import chains, deadlines, evidence, orders, watches
+from chaos import chains, deadlines, evidence, orders, records, watches
 from chaos.caller import Caller
 from chaos.driver import Driver, Janitor
 from chaos.findings import Finding
@@ -82,6 +82,7 @@ class Game:
         self.findings += told.judge(strikes)
         self.findings += deadlines.judge(told, self.history, strikes)
         self.findings += orders.judge(self.history.calls, told.starts())
+        self.findings += records.judge(self.site.directory / "state" / "audit", told)
         return self.findings
 
     def totals(self) -> Iterator[str]:
