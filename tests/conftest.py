@@ -9,8 +9,13 @@ from collections.abc import Iterator
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
+import hypothesis
 import pytest
 from support.agent import Agent, short_directory
+
+# No test is timed: machines are busy.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

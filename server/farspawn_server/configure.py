@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
 from datetime import timedelta
 
 import msgspec
@@ -44,7 +42,7 @@ def policy(settings: Settings) -> Policy:
     default = Admission.ANY if settings.listen.startswith("unix:") else Admission.TEMPLATES
     return Policy(
         admission=Admission(given.allow) if given.allow else default,
-        programs=dict(_programs(given.programs)),
+        programs={each.path: each.sha256 for each in map(_program, given.programs)},
         directories=given.directories,
         environment=given.environment,
         user=given.user,
@@ -53,12 +51,8 @@ def policy(settings: Settings) -> Policy:
     )
 
 
-def _programs(programs: tuple[str | ProgramSettings, ...]) -> Iterator[tuple[str, str]]:
-    """Yield each program by the path that was written, and by the one that this leads to now."""
-    for program in programs:
-        given = program if isinstance(program, ProgramSettings) else ProgramSettings(program)
-        yield os.path.realpath(given.path), given.sha256
-        yield given.path, given.sha256
+def _program(given: str | ProgramSettings) -> ProgramSettings:
+    return given if isinstance(given, ProgramSettings) else ProgramSettings(given)
 
 
 def _template(name: str, given: TemplateSettings) -> Template:
@@ -92,6 +86,7 @@ def _ceilings(given: CeilingSettings) -> Ceilings:
     return Ceilings(
         max_runtime=_span(given.max_runtime_seconds or None),
         lease_ttl=_span(given.lease_ttl_seconds or None),
+        max_stop=_max_stop(given),
         resources=Resources(
             address_space_bytes=given.address_space_bytes,
             cpu_seconds=given.cpu_seconds,
@@ -102,6 +97,15 @@ def _ceilings(given: CeilingSettings) -> Ceilings:
             log_bytes=given.log_bytes,
         ),
     )
+
+
+def _max_stop(given: CeilingSettings) -> timedelta | None:
+    if given.max_stop_seconds:
+        return timedelta(seconds=given.max_stop_seconds)
+    return _DEFAULT_MAX_STOP if given.max_runtime_seconds or given.lease_ttl_seconds else None
+
+
+_DEFAULT_MAX_STOP = timedelta(minutes=10)
 
 
 def _stop_plan(given: StopSettings) -> StopPlan:

@@ -58,7 +58,9 @@ def start_of_tail(path: Path, lines: int) -> int:
     lowest = max(found.earliest, size - TAIL_BYTES)
     data = bytearray()
     while lowest + len(data) < size:
-        data += read_chunk(path, lowest + len(data)).data
+        if not (part := read_chunk(path, lowest + len(data)).data):
+            break  # the task has cut its file
+        data += part
     # The newline that ends the last line begins no other.
     position = len(data) - 1 if data.endswith(b"\n") else len(data)
     for _ in range(lines):

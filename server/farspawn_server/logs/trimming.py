@@ -35,10 +35,14 @@ def trim(outputs: Iterable[tuple[Path, int]]) -> None:
     """Let go of the oldest bytes of each file that has more than a fifth over what is to be kept of it.
 
     Args:
-        outputs: files, and how many bytes are kept of each; a file that is not there is passed over.
+        outputs: files, and how many bytes are kept of each, 0: the file is removed; one that is not there is passed
+            over.
     """
     for path, keep in outputs:
         try:
+            if not keep:
+                os.unlink(path)
+                continue
             found = os.stat(path, follow_symlinks=False)
             if stat.S_ISREG(found.st_mode) and found.st_blocks * _SECTOR_BYTES > keep + keep // 5 + _BLOCK_BYTES:
                 _let_go(path, keep)

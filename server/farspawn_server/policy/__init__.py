@@ -1,6 +1,6 @@
 """Who may do what, and what this site allows. Decided by the site's owner, never by a caller."""
 
-from farspawn_server.policy.callers import LOCAL, NEEDS, Caller, Grant, Role, Roster, authorise
+from farspawn_server.policy.callers import LOCAL, NEEDS, Caller, Grant, Role, Roster, authorise, authorise_renewal
 from farspawn_server.policy.ceilings import Ceilings
 from farspawn_server.policy.limits import Limits, Pace
 from farspawn_server.policy.policy import Admission, Policy
@@ -21,4 +21,5 @@ __all__ = [
     "Roster",
     "Template",
     "authorise",
+    "authorise_renewal",
 ]

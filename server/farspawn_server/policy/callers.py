@@ -91,6 +91,12 @@ class Roster:
         return Caller(Owner(identity), best.role)
 
 
+def authorise_renewal(caller: Caller) -> None:
+    """Raise PolicyDeniedError unless the caller may keep tasks alive, which is more than to look at them."""
+    if caller.role < Role.OPERATOR:
+        raise PolicyDeniedError("renew_leases needs the role operator", rule="roles.renew_leases")
+
+
 def authorise(caller: Caller, method: str) -> None:
     """Raise PolicyDeniedError unless the caller's role may call a method of the contract."""
     needed = NEEDS.get(method)

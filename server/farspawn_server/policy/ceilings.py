@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from farspawn_server.task.errors import PolicyDeniedError
-from farspawn_server.task.spec import Lease, Resources, Spec
+from farspawn_server.task.spec import Lease, Resources, Spec, StopPlan
+from farspawn_server.task.stop import DEFAULT_PLAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Ceilings:
 
     max_runtime: timedelta | None = None
     lease_ttl: timedelta | None = None
+    max_stop: timedelta | None = None
     resources: Resources = Resources()
 
     def within(self, other: Ceilings) -> Ceilings:
@@ -27,7 +29,10 @@ class Ceilings:
             least = min(filter(None, both), default=0)
             resources[each.name] = max(both) if each.name == "niceness" else least
         return Ceilings(
-            _lower(self.max_runtime, other.max_runtime), _lower(self.lease_ttl, other.lease_ttl), Resources(**resources)
+            _lower(self.max_runtime, other.max_runtime),
+            _lower(self.lease_ttl, other.lease_ttl),
+            _lower(self.max_stop, other.max_stop),
+            Resources(**resources),
         )
 
     def lower(self, spec: Spec) -> Spec:
@@ -46,8 +51,22 @@ class Ceilings:
         if self.max_runtime is not None:
             max_runtime = self.max_runtime if max_runtime is None else max_runtime
             _refuse_above(max_runtime, self.max_runtime, "ceilings.max_runtime_seconds")
+        stop, cleanup = spec.stop, spec.cleanup
+        if self.max_stop is not None:
+            self.admit_stop(stop)
+            rest = self.max_stop - (stop.linger or timedelta(0)) - (stop.drain or timedelta(0))
+            stop = stop.or_else(replace(DEFAULT_PLAN, grace=min(rest, DEFAULT_PLAN.grace or rest)))
+            if cleanup is not None:
+                cleanup = replace(cleanup, timeout=min(cleanup.timeout, self.max_stop))
         resources = Resources(**dict(self._resources(spec.resources)))
-        return replace(spec, lease=lease, max_runtime=max_runtime, resources=resources)
+        return replace(spec, lease=lease, max_runtime=max_runtime, stop=stop, cleanup=cleanup, resources=resources)
+
+    def admit_stop(self, plan: StopPlan) -> None:
+        """Raise PolicyDeniedError if a stop by this plan may take longer than there is; gaps count as nothing."""
+        if self.max_stop is not None:
+            spans = (plan.linger, plan.drain, plan.grace)
+            whole = sum((each for each in spans if each is not None), timedelta(0))
+            _refuse_above(whole, self.max_stop, "ceilings.max_stop_seconds")
 
     def _resources(self, asked: Resources) -> Iterator[tuple[str, int]]:
         for each in dataclasses.fields(Resources):

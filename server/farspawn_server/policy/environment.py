@@ -39,6 +39,37 @@ DANGEROUS = (
     "LUA_*",
     "R_*",
     "GIT_*",
+    "TAR_OPTIONS",
+    "HOME",
+    "XDG_*",
+    "ZDOTDIR",
+    "MAKE*",
+    "PAGER",
+    "MANPAGER",
+    "EDITOR",
+    "VISUAL",
+    "SHELL",
+    "BROWSER",
+    "RSYNC_*",
+    "DOTNET_*",
+    "CORECLR_*",
+    "COR_*",
+    "JULIA_*",
+    "PHPRC",
+    "PHP_*",
+    "OMPI_MCA_*",
+    "PMIX_MCA_*",
+    "CC",
+    "CXX",
+    "TRITON_*",
+    "TORCH_EXTENSIONS_DIR",
+    "TMPDIR",
+    "GETCONF_DIR",
+    "RES_OPTIONS",
+    "LOCALDOMAIN",
+    "RESOLV_HOST_CONF",
+    "NIS_PATH",
+    "TZDIR",
     "SSH_*",
     "LESSOPEN",
     "LESSCLOSE",
@@ -54,13 +85,19 @@ def may_set(name: str, allowed: Sequence[str] | None, *, is_admin: bool) -> bool
 
     Args:
         name: of the environment.
-        allowed: names that callers may set, see `covers`. A `*` alone means all that do no harm: what does is to be
-            named. None: all that do no harm, and for admins all.
+        allowed: names that callers may set, see `covers`. `*` and `L*` mean all such that do no harm: what does is to
+            be named, as by `LD_*`. None: all that do no harm, and for admins all.
         is_admin: whether the caller is one.
     """
     if is_admin or not covers(DANGEROUS, name):
         return allowed is None or covers(allowed, name)
-    return allowed is not None and covers([each for each in allowed if each != "*"], name)
+    return allowed is not None and covers([each for each in allowed if _names_danger(each)], name)
+
+
+def _names_danger(pattern: str) -> bool:
+    """Whether whoever wrote this meant names that do harm: one of them, or a beginning that only they have."""
+    before, star, _ = pattern.partition("*")
+    return not star or any(before.startswith(each.partition("*")[0]) for each in DANGEROUS if "*" in each)
 
 
 def covers(patterns: Sequence[str], name: str) -> bool:

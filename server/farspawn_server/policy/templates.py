@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from farspawn_server.policy.ceilings import Ceilings
@@ -61,22 +61,26 @@ class Template:
     cleanup: Cleanup | None = None
     readiness: Readiness | None = None
 
-    def fill(self, spec: Spec) -> Spec:
+    def fill(self, spec: Spec, secrets: Collection[str] = ()) -> Spec:
         """Return what a spec that names this template comes to.
+
+        Args:
+            spec: names this template.
+            secrets: names of the environment that the caller gives besides.
 
         Raises:
             SpecInvalidError: the spec gives what is the template's, or not what its parameters need.
         """
-        violations = [*self._taken(spec), *self._bad_values(spec.parameters)]
+        violations = [*self._taken(spec, secrets), *self._bad_values(spec.parameters)]
         if violations:
             raise SpecInvalidError(violations)
         values = {name: each.default for name, each in self.parameters.items() if each.default is not None}
         values |= spec.parameters
-        argv = (self.argv[0], *(_filled(f"argv[{at}]", text, values) for at, text in enumerate(self.argv[1:], 1)))
+        argv = (self.argv[0], *(self._filled(f"argv[{at}]", text, values) for at, text in enumerate(self.argv[1:], 1)))
         env = {name: text.format_map(values) for name, text in self.env.items()}
         cleanup = self.cleanup
         if cleanup is not None:
-            words = (_filled(f"cleanup.argv[{at}]", text, values) for at, text in enumerate(cleanup.argv[1:], 1))
+            words = (self._filled(f"cleanup.argv[{at}]", text, values) for at, text in enumerate(cleanup.argv[1:], 1))
             cleanup = replace(cleanup, argv=(cleanup.argv[0], *words))
         return replace(
             spec,
@@ -88,7 +92,7 @@ class Template:
             readiness=self.readiness,
         )
 
-    def _taken(self, spec: Spec) -> Iterator[Violation]:
+    def _taken(self, spec: Spec, secrets: Collection[str]) -> Iterator[Violation]:
         given = {
             "spec.argv": spec.argv,
             "spec.working_directory": spec.working_directory != "/",
@@ -101,6 +105,8 @@ class Template:
                 yield Violation(name, f"is for template {self.name!r} to say: leave it out")
         for name in self.env.keys() & spec.env.keys():
             yield Violation(f"spec.env[{name[:64]!r}]", f"is set by template {self.name!r}: leave it out")
+        for name in self.env.keys() & set(secrets):
+            yield Violation(f"secrets[{name[:64]!r}]", f"is set by template {self.name!r}: leave it out")
 
     def _bad_values(self, given: Mapping[str, str]) -> Iterator[Violation]:
         for name in given.keys() - self.parameters.keys():
@@ -115,11 +121,9 @@ class Template:
             elif parameter.default is None:
                 yield Violation(f"spec.parameters[{name!r}]", f"template {self.name!r} needs it")
 
-
-def _filled(place: str, text: str, values: Mapping[str, str]) -> str:
-    filled = text.format_map(values)
-    first = next(iter(string.Formatter().parse(text)), ("", None, None, None))
-    begins_with_placeholder = not first[0] and first[1] is not None
-    if begins_with_placeholder and filled.startswith("-") and not _INTEGER.fullmatch(filled):
-        raise SpecInvalidError([Violation(f"spec.parameters[{first[1]!r}]", f"{place} must not begin with '-'")])
-    return filled
+    def _filled(self, place: str, text: str, values: Mapping[str, str]) -> str:
+        filled = text.format_map(values)
+        before, name, _, _ = next(iter(string.Formatter().parse(text)), ("", None, None, None))
+        if not before and name is not None and filled.startswith("-") and self.parameters[name].integers is None:
+            raise SpecInvalidError([Violation(f"spec.parameters[{name!r}]", f"{place} must not begin with '-'")])
+        return filled

@@ -55,12 +55,15 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     def reconfigure() -> None:
         """Take what can change while we run: who is let in, and how much the site takes on."""
         try:
-            renewed = read()
-        except SettingsError as error:
+            # How we are reached stays as it is, and with it what that means for the policy.
+            kept = {name: getattr(settings, name) for name in ("name", "state", "listen", "insecure", "tls", "audit")}
+            renewed = msgspec.structs.replace(read(), **kept)
+            roster, limits, policy = configure.roster(renewed), configure.limits(renewed), configure.policy(renewed)
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with new settings, the old ones serve
             log.warning("new settings cannot be used, the old ones stay", extra={"error": str(error)})
             return
-        gate.renew(configure.roster(renewed))
-        supervisor.limits, supervisor.policy = configure.limits(renewed), configure.policy(renewed)
+        gate.renew(roster)
+        supervisor.limits, supervisor.policy = limits, policy
         supervisor.drain_patience = renewed.drain.patience_seconds
         log.info("settings renewed")
 

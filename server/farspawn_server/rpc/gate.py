@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from farspawn_server.audit import Record
 from farspawn_server.policy import LOCAL, Caller, Roster, authorise
 from farspawn_server.rpc.denials import of_refusal
-from farspawn_server.task.errors import UnauthenticatedError
+from farspawn_server.task.errors import PolicyDeniedError, UnauthenticatedError
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _T = TypeVar("_T")
@@ -99,6 +99,7 @@ class Gate:
             async for answer in answers:  # the owner's own: nothing can change for it
                 yield answer
             return
+        caller = self.admit(context, method)
         coming: asyncio.Future[_T] | None = None
         renewal = asyncio.ensure_future(self._renewed.wait())
         try:
@@ -107,7 +108,8 @@ class Gate:
                 either: set[asyncio.Future[Any]] = {coming, renewal}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if renewal.done():
-                    self.admit(context, method)
+                    if self.admit(context, method).role < caller.role:
+                        raise PolicyDeniedError("your role here is a lesser one now: call again", rule="grants")
                     renewal = asyncio.ensure_future(self._renewed.wait())
                 if coming.done():
                     try:

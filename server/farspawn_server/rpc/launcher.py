@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import grpc
 
 from farspawn.v1 import launcher_pb2 as pb
-from farspawn_server.policy import Caller
+from farspawn_server.policy import Caller, authorise_renewal
 from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
@@ -59,6 +59,8 @@ class Launcher:
 
     async def poll(self, caller: Caller, request: pb.PollRequest) -> pb.PollResponse:
         """Poll."""
+        if request.renew_leases:
+            authorise_renewal(caller)
         tasks, unknown, revision = await self._supervisor.poll(
             caller,
             request.task_ids,
@@ -72,6 +74,8 @@ class Launcher:
 
     async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[pb.WatchTasksResponse]:
         """WatchTasks."""
+        if request.renew_leases:
+            authorise_renewal(caller)
         which = requests.task_filter(request.filter)
         changes = self._supervisor.watch(
             caller, which, since_revision=request.since_revision, renew_leases=request.renew_leases

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import functools
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -62,9 +61,22 @@ def task(value: Task) -> task_pb2.Task:
     )
 
 
-@functools.lru_cache(maxsize=4096)  # a status is read far more often than it changes
+# A status is read far more often than it changes. By what names it, not by the task: that would keep its spec too.
+_statuses: dict[tuple[str, int], task_pb2.TaskStatus] = {}
+_MOST_STATUSES = 4096
+
+
 def status(value: Task) -> task_pb2.TaskStatus:
     """Write what changes about a task."""
+    key = value.uid, value.revision
+    if (known := _statuses.get(key)) is None:
+        if len(_statuses) >= _MOST_STATUSES:
+            del _statuses[next(iter(_statuses))]
+        known = _statuses[key] = _status(value)
+    return known
+
+
+def _status(value: Task) -> task_pb2.TaskStatus:
     return task_pb2.TaskStatus(
         task_id=value.task_id,
         uid=value.uid,

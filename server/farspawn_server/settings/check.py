@@ -10,6 +10,7 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from farspawn_server.policy.templates import Parameter
 from farspawn_server.settings.schema import (
     CeilingSettings,
     ParameterSettings,
@@ -23,6 +24,10 @@ from farspawn_server.settings.schema import (
 
 LEAST_LOG_BYTES = 64 * 1024
 _LAST_SIGNAL = 64
+_LAST_PORT = 65535
+_MOST = 1_000_000_000
+_MOST_BYTES = 1 << 60
+_LEAST_SECONDS = 0.001
 _MOST_NICE = 19
 _LONGEST_SECONDS = 3650 * 86_400
 
@@ -43,6 +48,8 @@ def problems(settings: Settings) -> _Problems:
     """Yield the key of each mistake, and what it is and how to put it right."""
     if not Path(settings.state).is_absolute():
         yield "state", f"{settings.state!r}: give an absolute path"
+    for entry in settings.denied:
+        yield from _denied(entry)
     yield from _limits(settings)
     yield from _listen(settings)
     yield from _policy(settings.policy)
@@ -55,12 +62,21 @@ def problems(settings: Settings) -> _Problems:
         yield "drain.patience_seconds", f"from 0 to {_LONGEST_SECONDS}"
 
 
+def _denied(entry: str) -> _Problems:
+    if entry.endswith("*"):
+        yield "denied", f"{entry!r}: name whole identities here; take the grant away to shut out many"
+    if re.fullmatch(r"(SHA256 Fingerprint=)?[0-9A-Fa-f:\s]{64,}", entry) and not _SHA256.fullmatch(entry):
+        yield "denied", f"{entry!r}: a fingerprint has 64 digits of 0-9 a-f, without colons (`farspawn pki show`)"
+
+
 def _limits(settings: Settings) -> _Problems:
     may_be_zero = ("max_live_tasks_per_owner", "max_launches_per_second")
     for name in settings.limits.__struct_fields__:
         given = getattr(settings.limits, name)
         if not given >= (0 if name in may_be_zero else 1):  # "nan" is neither
             yield f"limits.{name}", "give a number above 0"
+        if given > _MOST:
+            yield f"limits.{name}", f"at most {_MOST}"
 
 
 def _listen(settings: Settings) -> _Problems:
@@ -108,13 +124,18 @@ def _ceilings(key: str, ceilings: CeilingSettings) -> _Problems:
     for name in ceilings.__struct_fields__:
         if not getattr(ceilings, name) >= 0:  # "nan" is neither
             yield f"{key}.{name}", "not negative; 0: no limit"
+    for name in ceilings.__struct_fields__:
+        if getattr(ceilings, name) > (_MOST if name in ("open_files", "processes", "cpu_seconds") else _MOST_BYTES):
+            yield f"{key}.{name}", "too great: leave it out for no limit"
+    if 0 < ceilings.max_runtime_seconds < _LEAST_SECONDS:
+        yield f"{key}.max_runtime_seconds", f"at least {_LEAST_SECONDS}"
     if 0 < ceilings.log_bytes < LEAST_LOG_BYTES:
         yield f"{key}.log_bytes", f"at least {LEAST_LOG_BYTES}"
     if ceilings.niceness > _MOST_NICE:
         yield f"{key}.niceness", f"0 to {_MOST_NICE}"
     if 0 < ceilings.lease_ttl_seconds < 1:
         yield f"{key}.lease_ttl_seconds", "at least 1"
-    for name in ("max_runtime_seconds", "lease_ttl_seconds"):
+    for name in ("max_runtime_seconds", "lease_ttl_seconds", "max_stop_seconds"):
         if getattr(ceilings, name) > _LONGEST_SECONDS:
             yield f"{key}.{name}", f"at most {_LONGEST_SECONDS}"
 
@@ -153,8 +174,17 @@ def _parameter(key: str, name: str, parameter: ParameterSettings) -> _Problems:
         yield key, "give exactly one check: pattern, choices, or minimum and maximum"
     try:
         re.compile(parameter.pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         yield f"{key}.pattern", str(error)
+        return
+    if max(abs(parameter.minimum or 0), abs(parameter.maximum or 0)) > _MOST_BYTES:
+        yield key, f"minimum and maximum: at most {_MOST_BYTES}"
+    integers = None
+    if parameter.minimum is not None and parameter.maximum is not None:
+        integers = (parameter.minimum, parameter.maximum)
+    checked = Parameter(parameter.pattern, parameter.choices, integers)
+    if parameter.default is not None and (problem := checked.problem(parameter.default)):
+        yield f"{key}.default", f"{parameter.default!r}: give {problem}"
 
 
 def _command(key: str, argv: tuple[str, ...], parameters: Mapping[str, ParameterSettings]) -> _Problems:
@@ -185,6 +215,12 @@ def _readiness(key: str, readiness: ReadinessSettings) -> _Problems:
     given = [each for each in (readiness.log_line, readiness.tcp_port, readiness.file) if each is not None]
     if len(given) != 1:
         yield key, "give exactly one check: log_line, tcp_port or file"
+    if readiness.tcp_port is not None and not 1 <= readiness.tcp_port <= _LAST_PORT:
+        yield f"{key}.tcp_port", f"from 1 to {_LAST_PORT}"
+    if readiness.file is not None:
+        yield from _path(f"{key}.file", readiness.file)
+    if readiness.log_line == "":
+        yield f"{key}.log_line", "give a pattern"
 
 
 def _stop(key: str, stop: StopSettings) -> _Problems:

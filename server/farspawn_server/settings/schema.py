@@ -84,6 +84,8 @@ class CeilingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_runtime_seconds: of one attempt.
         lease_ttl_seconds: of the lease; a task that asks for none gets this one.
+        max_stop_seconds: of a whole stop, from linger to SIGKILL, and of a cleanup. 0: ten minutes where there is one
+            of the two above, which would mean little without; else no limit.
         log_bytes: kept of each output of each attempt.
         address_space_bytes, open_files, processes, cpu_seconds: resource limits of a process, see setrlimit(2).
         memory_bytes: of all processes of a task together, where the site has cgroups with a memory controller.
@@ -92,6 +94,7 @@ class CeilingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     max_runtime_seconds: float = 0
     lease_ttl_seconds: float = 0
+    max_stop_seconds: float = 0
     log_bytes: int = 0
     address_space_bytes: int = 0
     cpu_seconds: int = 0

@@ -109,7 +109,8 @@ class Store:
 
     def note(self, record: Record) -> None:
         """Put on record, before all changes that are asked for from now on; what cannot be written is counted."""
-        if self._changes.qsize() < _MOST_WAITING:
+        # What will be done is never dropped here: it is as many as are done. Refusals can be a flood.
+        if record.outcome == ACCEPTED or self._changes.qsize() < _MOST_WAITING:
             self._changes.put(_Change(None, None, record))
         else:
             self._trail.lose(1)

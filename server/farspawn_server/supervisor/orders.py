@@ -35,7 +35,7 @@ def _spawn(
     return Spawn(
         uid=task.run,
         argv=list(argv),
-        env={**_default(permit.user), **task.terms.env, **permit.secrets, **_own(task), **more},
+        env={**_default(permit.user), **permit.secrets, **task.terms.env, **_own(task), **more},
         cwd=task.terms.working_directory,
         stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
         stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),

@@ -54,7 +54,10 @@ def _accepts(port: int) -> bool:
 
 
 def _answer(look: Callable[[], bool], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[bool]) -> None:
-    found = look()
+    try:
+        found = look()
+    except OSError:  # no descriptors, no right: look again later
+        found = False
 
     def tell() -> None:
         if not answer.done():

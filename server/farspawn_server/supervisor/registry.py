@@ -166,7 +166,8 @@ _PAGE_BYTES = 2 << 20
 
 def _weight(task: Task) -> int:
     """Return about how many bytes a task takes in a message."""
-    spec = task.spec
+    spec, secrets = task.spec, {} if task.permit is None else task.permit.secrets
     cleanup = () if spec.cleanup is None else spec.cleanup.argv
-    strings = (*spec.argv, *cleanup, *itertools.chain(*spec.env.items()), *itertools.chain(*spec.labels.items()))
+    maps = itertools.chain(spec.env.items(), spec.labels.items(), spec.parameters.items(), secrets.items())
+    strings = (*spec.argv, *cleanup, spec.working_directory, *itertools.chain(*maps))
     return 1024 * (1 + len(task.earlier)) + sum(8 + len(each.encode()) for each in strings)

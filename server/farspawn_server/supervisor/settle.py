@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 
@@ -11,6 +12,7 @@ from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import Cause, CleanupOutcome, LaunchFailure, LeaderExit, State, Usage
 from farspawn_server.task.stop import Stop
 
+_LONGEST_PATH = 4096  # PATH_MAX of the kernel
 _KEEPER_LOST = (
     "the keeper that started the task died; the task ended, or never began, and this kernel does not tell how"
 )
@@ -52,7 +54,9 @@ def _cleanup_settled(task: Task, holding: Holding, moment: Moment, dice: float) 
 
 
 def _failure(failure: Failure) -> LaunchFailure:
-    return LaunchFailure(failure.error_number, failure.phase, failure.path)
+    # A path may be no text and of any length; this is told in every answer about the task.
+    path = os.fsencode(failure.path)[:_LONGEST_PATH].decode(errors="replace")
+    return LaunchFailure(failure.error_number, failure.phase, path)
 
 
 def _leader_exit(ended: Ended) -> LeaderExit:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from farspawn_server.logs import DEFAULT_LOG_BYTES, LogFiles, Output, trim
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import EARLIER_ATTEMPTS_KEPT, Task
+from farspawn_server.task.spec import Uid
 
 # Between two rounds: so long that looking takes a five-hundredth of the time, but within these bounds.
 _SHARE = 500
@@ -24,6 +25,7 @@ class Trimmer:
         self._logs = logs
         self._live = live
         self._ended: list[Task] = []
+        self._looked_at: dict[Uid, int] = {}  # up to which attempt
 
     def ended(self, task: Task) -> None:
         """Look at the outputs of a task for a last time."""
@@ -34,14 +36,20 @@ class Trimmer:
         while True:
             last, self._ended = self._ended, []
             outputs = [output for task in (*self._live(), *last) for output in self._outputs(task)]
+            for task in last:
+                self._looked_at.pop(task.uid, None)
             began_at = time.monotonic()
             if outputs:
                 await asyncio.to_thread(trim, outputs)
             took = time.monotonic() - began_at
             await asyncio.sleep(min(max(took * _SHARE, _SHORTEST_SECONDS), _LONGEST_SECONDS))
 
-    def _outputs(self, task: Task) -> list[tuple[Path, int]]:
+    def _outputs(self, task: Task) -> Iterator[tuple[Path, int]]:
+        """Yield the outputs of the attempts that may have written since the last round; of old ones nothing is kept."""
         keep = task.terms.resources.log_bytes or DEFAULT_LOG_BYTES
-        # The attempt before may have ended since the last round.
-        attempts = {max(1, task.attempt - 1), task.attempt}
-        return [(self._logs.path(task.uid, attempt, output), keep) for attempt in attempts for output in Output]
+        since = self._looked_at.get(task.uid, 1)
+        self._looked_at[task.uid] = task.attempt
+        for attempt in range(max(1, since - EARLIER_ATTEMPTS_KEPT), task.attempt + 1):
+            is_old = attempt < task.attempt - EARLIER_ATTEMPTS_KEPT
+            for output in Output:
+                yield self._logs.path(task.uid, attempt, output), 0 if is_old else keep

@@ -24,6 +24,7 @@ LAST_SIGNAL = 64
 LAST_PORT = 65535
 MAX_PATTERN_BYTES = 1024
 MAX_TEMPLATE_NAME = 64
+MAX_PATH_BYTES = 4096
 LEAST_LOG_BYTES = 64 * 1024
 MAX_RESOURCE = 1 << 60
 MOST_RESOURCES = {"niceness": 19, "open_files": 1 << 30, "processes": 1 << 22, "cpu_seconds": 3650 * 86_400}
@@ -137,8 +138,10 @@ def _bad_readiness(check: Readiness) -> Iterator[Violation]:
         yield Violation("spec.readiness.log_line", f"give 1 to {MAX_PATTERN_BYTES} bytes")
     if check.tcp_port is not None and not 1 <= check.tcp_port <= LAST_PORT:
         yield Violation("spec.readiness.tcp_port", f"give a port from 1 to {LAST_PORT}")
-    if check.file is not None and (not check.file.startswith("/") or "\0" in check.file):
-        yield Violation("spec.readiness.file", "give an absolute path")
+    if check.file is not None and (
+        not check.file.startswith("/") or "\0" in check.file or len(os.fsencode(check.file)) > MAX_PATH_BYTES
+    ):
+        yield Violation("spec.readiness.file", f"give an absolute path of at most {MAX_PATH_BYTES} bytes")
 
 
 def _bad_string(text: str, field: str) -> Iterator[Violation]:
@@ -157,6 +160,8 @@ def _bad_env_names(env: Mapping[str, str], field: str) -> Iterator[Violation]:
 
 
 def _bad_template(spec: Spec) -> Iterator[Violation]:
+    if len(spec.template_revision) > MAX_TEMPLATE_NAME:
+        yield Violation("spec.template_revision", f"at most {MAX_TEMPLATE_NAME} characters")
     if len(spec.template) > MAX_TEMPLATE_NAME:
         yield Violation("spec.template", f"at most {MAX_TEMPLATE_NAME} characters")
     if not spec.template and (spec.parameters or spec.template_revision):
@@ -174,8 +179,10 @@ def _bad_resources(resources: Resources) -> Iterator[Violation]:
 
 
 def _bad_directory(path: str) -> Iterator[Violation]:
-    if not path.startswith("/") or "\0" in path:
-        yield Violation("spec.working_directory", "give an absolute path, or nothing for /")
+    if not path.startswith("/") or "\0" in path or len(os.fsencode(path)) > MAX_PATH_BYTES:
+        yield Violation(
+            "spec.working_directory", f"give an absolute path of at most {MAX_PATH_BYTES} bytes, or nothing for /"
+        )
 
 
 def _bad_span(span: timedelta | None, field: str, at_least: timedelta = timedelta(0)) -> Iterator[Violation]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -373,6 +375,25 @@ def test_a_shutdown_stops_by_plan_what_does_not_end_in_time() -> None:
 
 
 BAD = [
+    (
+        f'denied = ["{":".join(["AB"] * 32)}"]\n',
+        1,
+        "denied",
+    ),
+    ('denied = ["spiffe://x/*"]\n', 1, "denied"),
+    ("[limits]\nmax_connections = 99999999999999\n", 2, "limits.max_connections"),
+    ("[ceilings]\nopen_files = 9223372036854775807\n", 2, "ceilings.open_files"),
+    ("[ceilings]\nmax_runtime_seconds = 1e-7\n", 2, "ceilings.max_runtime_seconds"),
+    (
+        '[templates.x]\nargv = ["/bin/true"]\n[templates.x.parameters.p]\npattern = "a{99999999999999999999}"\n',
+        4,
+        "templates.x.parameters.p.pattern",
+    ),
+    (
+        '[templates.x]\nargv = ["/bin/true"]\n[templates.x.parameters.p]\nchoices = ["a"]\ndefault = "rm"\n',
+        5,
+        "templates.x.parameters.p.default",
+    ),
     ('[policy]\nallow = "all"\n', 2, "policy.allow"),
     ('[policy]\nallow = "programs"\n', 2, "policy.allow"),
     ('[policy]\nallow = "programs"\nprograms = ["sh"]\n', 3, "policy.programs"),
@@ -437,3 +458,75 @@ def test_a_task_tells_what_the_site_has_imposed() -> None:
         assert task.lease_ttl.ToTimedelta() == timedelta(minutes=1)
         assert task.max_runtime.ToTimedelta() == timedelta(seconds=9)
         assert not task.spec.HasField("lease")
+
+
+def test_a_stop_of_the_callers_own_puts_the_sites_off_no_longer_than_the_site_allows() -> None:
+    ceilings = "[ceilings]\nmax_runtime_seconds = 1\nmax_stop_seconds = 2\n"
+    with policed(ceilings + '[templates.sleep]\nargv = ["/bin/sleep", "600"]\n') as site:
+        for plan in (task_pb2.StopPlan(linger=span(3600)), task_pb2.StopPlan(signal=23, grace=span(3600))):
+            refusal = refused(lambda plan=plan: _launch_with(site, plan))  # type: ignore[misc]
+            assert refusal.metadata["rule"] == "ceilings.max_stop_seconds"
+        request = asked("sleep")
+        site.stub.LaunchTask(request)
+        refusal = refused(lambda: stop(site.stub, request.task_id, task_pb2.StopPlan(linger=span(3600))))
+        stop(site.stub, request.task_id, task_pb2.StopPlan(linger=span(1.9), signal=23, grace=span(0.1)))
+
+        assert refusal.metadata["rule"] == "ceilings.max_stop_seconds"
+        assert until_ended(site.stub, request.task_id).outcome.signal == 9
+
+
+def _launch_with(site: PolicedSite, plan: task_pb2.StopPlan) -> pb.LaunchTaskResponse:
+    spec = task_pb2.TaskSpec(template="sleep", stop=plan)
+    return site.stub.LaunchTask(pb.LaunchTaskRequest(task_id=new_id(), spec=spec))
+
+
+def test_new_settings_that_cannot_be_used_change_nothing() -> None:
+    with policed("[limits]\nmax_live_tasks = 7\n") as site:
+        site.config.write_text(
+            '[templates.x]\nargv = ["/bin/true"]\nparameters.p.pattern = "a{99999999999999999999}"\n'
+        )
+        os.kill(site.keeper_pid, 1)
+        until(lambda: "new settings cannot be used" in site.log)
+
+        assert site.stub.GetSite(pb.GetSiteRequest()).site.limits.max_live_tasks == 7
+
+
+def test_where_a_site_listens_does_not_change_while_it_runs_and_so_neither_does_what_that_allows() -> None:
+    with policed('[policy]\nallow = ""\n') as site:
+        site.config.write_text('listen = "127.0.0.1:1"\ninsecure = true\n[limits]\nmax_live_tasks = 9\n')
+        os.kill(site.keeper_pid, 1)
+        until(lambda: site.stub.GetSite(pb.GetSiteRequest()).site.limits.max_live_tasks == 9)
+
+        assert site.stub.GetSite(pb.GetSiteRequest()).site.admission == site_pb2.ADMISSION_ANY
+
+
+def test_output_of_all_attempts_is_bounded() -> None:
+    with policed("[ceilings]\nlog_bytes = 65536\n") as site:
+        restart = task_pb2.RestartPolicy(
+            mode=task_pb2.RESTART_MODE_ALWAYS, max_restarts=30, initial_backoff=span(0.01), max_backoff=span(0.01)
+        )
+        spec = task_pb2.TaskSpec(argv=shell("head -c 2000000 /dev/zero | tr '\\0' x"), restart=restart)
+        task_id = site.stub.LaunchTask(pb.LaunchTaskRequest(spec=spec)).task.status.task_id
+        until_ended(site.stub, task_id, timeout=60)
+
+        def kept() -> float:
+            with contextlib.suppress(FileNotFoundError):  # one was removed meanwhile
+                return sum(path.stat().st_blocks * 512 for path in (site.state / "logs").iterdir())
+            return math.inf
+
+        until(lambda: kept() < 22 * 65536 * 2)
+        assert len(list((site.state / "logs").glob("*.stdout"))) <= 22
+
+
+def test_a_file_that_its_task_cuts_keeps_no_reader_busy() -> None:
+    body = """
+import os
+for _ in range(300):
+    os.write(1, b"line\\n" * 20_000)
+    os.ftruncate(1, 0)
+"""
+    with policed("") as site:
+        task_id = launch(site.stub, python(body)).status.task_id
+        for _ in range(50):
+            list(site.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, tail_lines=3), timeout=30))
+        until_ended(site.stub, task_id)

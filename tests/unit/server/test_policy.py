@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn_server.policy import LOCAL, Admission, Caller, Ceilings, Policy, Role
-from farspawn_server.policy.environment import DANGEROUS, covers
+from farspawn_server.policy.environment import DANGEROUS, covers, may_set
 from farspawn_server.task.errors import PolicyDeniedError
-from farspawn_server.task.spec import Cleanup, Lease, Owner, Permit, Readiness, Resources, Spec
+from farspawn_server.task.spec import Cleanup, Lease, Owner, Permit, Readiness, Resources, Spec, StopPlan
 
 OPERATOR = Caller(Owner("op"), Role.OPERATOR)
 TRUE = Spec(argv=("/bin/true",))
@@ -140,7 +140,9 @@ def test_readiness_asks_for_no_file_outside_of_the_sites_directories() -> None:
     assert denied(policy, Spec(argv=("/bin/true",), readiness=Readiness(file="/etc/shadow"))) == "policy.directories"
 
 
-CEILINGS = Ceilings(timedelta(hours=1), timedelta(minutes=5), Resources(1 << 30, 60, 100, 50, 1 << 31, 5, 1 << 20))
+CEILINGS = Ceilings(
+    timedelta(hours=1), timedelta(minutes=5), resources=Resources(1 << 30, 60, 100, 50, 1 << 31, 5, 1 << 20)
+)
 
 
 def test_what_is_not_asked_for_is_at_its_ceiling() -> None:
@@ -182,6 +184,46 @@ def test_a_caller_may_not_ask_for_more(rule: str, spec: Spec) -> None:
 
 def test_every_resource_has_its_ceiling() -> None:
     assert all(vars_of(CEILINGS.resources).values())
+
+
+STOPS = Ceilings(max_stop=timedelta(seconds=30))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        StopPlan(linger=timedelta(days=1)),
+        StopPlan(drain=timedelta(seconds=31)),
+        StopPlan(grace=timedelta(seconds=31)),
+        StopPlan(timedelta(seconds=20), timedelta(seconds=5), 23, timedelta(seconds=6)),
+    ],
+)
+def test_no_stop_takes_longer_than_the_site_allows(plan: StopPlan) -> None:
+    assert denied(Policy(ceilings=STOPS), Spec(argv=("/bin/true",), stop=plan)) == "ceilings.max_stop_seconds"
+
+
+def test_a_stop_and_a_cleanup_that_say_nothing_fit_in() -> None:
+    spec = Spec(argv=("/bin/true",), stop=StopPlan(linger=timedelta(seconds=25)), cleanup=Cleanup(("/bin/true",)))
+
+    terms = STOPS.lower(spec)
+
+    assert terms.stop.grace == timedelta(seconds=5)
+    assert terms.cleanup == Cleanup(("/bin/true",), timedelta(seconds=30))
+
+
+@pytest.mark.parametrize("pattern", ["L*", "LD*", "*", "P*"])
+def test_a_broad_pattern_does_not_name_what_is_dangerous(pattern: str) -> None:
+    assert not may_set("LD_PRELOAD", [pattern], is_admin=False)
+    assert may_set("LD_PRELOAD", ["LD_*"], is_admin=False)
+    assert may_set("LD_PRELOAD", ["LD_PRELOAD"], is_admin=False)
+
+
+def test_for_listed_programs_no_name_is_free_until_the_owner_lists_it() -> None:
+    policy = Policy(Admission.PROGRAMS, programs={"/bin/true": ""})
+    spec = Spec(argv=("/bin/true",), env={"RANK": "1"})
+
+    assert denied(policy, spec) == "policy.environment"
+    assert permitted(policy, spec, LOCAL)
 
 
 def vars_of(resources: Resources) -> dict[str, int]:

@@ -172,3 +172,20 @@ def test_a_star_of_a_template_lets_no_dangerous_name_through() -> None:
     with pytest.raises(PolicyDeniedError):
         policy.permit(operator, Spec(argv=(), template="t", env={"LD_PRELOAD": "x"}), {})
     assert policy.permit(operator, Spec(argv=(), template="t", env={"RANK": "1"}), {})
+
+
+def test_a_secret_does_not_replace_what_the_template_fixes() -> None:
+    template = Template("t", "r", ("/bin/true",), env={"JOB_MODE": "safe"}, environment=("JOB_*",))
+    policy = Policy(templates={"t": template})
+
+    with pytest.raises(SpecInvalidError) as caught:
+        policy.permit(LOCAL, Spec(argv=(), template="t"), {"JOB_MODE": "evil"})
+
+    assert [each.field for each in caught.value.violations] == ["secrets['JOB_MODE']"]
+
+
+def test_only_an_integer_may_be_negative_at_the_beginning_of_an_argument() -> None:
+    template = Template("t", "r", ("/bin/kill", "{x}"), parameters={"x": Parameter(pattern=".*")})
+
+    with pytest.raises(SpecInvalidError, match="must not begin with '-'"):
+        template.fill(Spec(argv=(), template="t", parameters={"x": "-1"}))
