@@ -155,7 +155,8 @@ def test_a_terminal_obeys_nobody_but_its_user(evil_site: str, words: list[str]) 
 
 @pytest.mark.parametrize("words", [["logs"], ["run"]], ids=" ".join)
 def test_half_a_character_at_the_end_is_shown(evil_site: str, words: list[str]) -> None:
-    assert r"half: \xc3" in on_a_terminal(evil_site, *words, "true").decode()
+    # Of `run` both outputs are shown, and their pieces in any order.
+    assert r"\xc3" in on_a_terminal(evil_site, *words, "true").decode()
 
 
 @pytest.mark.parametrize("words", [["logs", "--raw"], ["run", "--raw"]], ids=" ".join)

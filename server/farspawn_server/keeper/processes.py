@@ -304,9 +304,13 @@ class Processes:
         if entry.stranger:
             return  # its cgroup has it already, from its own keeper; and its pid may be anybody's, or nobody's
         self._leaders[pid] = entry
-        if group is not None and proc.children_of_thread(pid, pid):  # it started others before it was put in
-            for process in entry.tree.members():
-                group.add(process.pid)
+        if group is None:
+            return
+        # Without descriptors to look with: they stay outside of it, and the other ways of finding them remain.
+        with contextlib.suppress(OSError):
+            if proc.children_of_thread(pid, pid):  # it started others before it was put in
+                for process in entry.tree.members():
+                    group.add(process.pid)
 
     def _cgroup_of(self, entry: Entry) -> Cgroup | None:
         """Return the group that an earlier image or keeper made for a task."""
