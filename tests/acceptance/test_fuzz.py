@@ -137,6 +137,7 @@ def site() -> Iterator[PolicedSite]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600 * int(os.environ.get("FARSPAWN_FUZZ", "1")))
 def test_no_call_whatever_it_says_harms_the_agent(site: PolicedSite) -> None:
     server, keeper = site.server_pid, site.keeper_pid
     numbers = itertools.count(FIRST_SEED)
