@@ -130,9 +130,9 @@ def test_headers_without_end_are_not_kept(own_agent: Agent, fragment: bytes) -> 
     before = resident_mib(own_agent.server_pid)
     more = ContinuationFrame(1, data=fragment * 100).serialize() * 10
     with bystander(own_agent) as other, Http2(own_agent.address) as attacker:
-        attacker.send(HeadersFrame(1, data=b"\x83").serialize())
+        attacker.shout(HeadersFrame(1, data=b"\x83").serialize())
         for _ in range(1000):
-            attacker.send(more)
+            attacker.shout(more)
         other.served()
 
         assert resident_mib(own_agent.server_pid) < before + 64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -64,6 +65,7 @@ class Http2:
         self.goaway = b""
         self.closed = False
         self.greeted = False
+        self._outgoing = bytearray()
         self._socket = connect(address)
         if tls is not None:
             self._socket = tls.wrap_socket(self._socket, server_hostname=address.rpartition(":")[0])
@@ -117,10 +119,28 @@ class Http2:
         self._h2.ping(b"farspawn")
 
     def send(self, raw: bytes = b"") -> None:
-        """Send what was begun, and then bytes of the caller's own making."""
-        self._socket.settimeout(PATIENCE)
+        """Send what was begun, and then bytes of the caller's own making.
+
+        Hears the server meanwhile: from somebody who does not listen, it takes more and more slowly.
+        """
+        self._outgoing += self._h2.data_to_send() + raw
+        self._push(self._hear)
+
+    def shout(self, raw: bytes) -> None:
+        """Send bytes to which the server may answer what makes no sense to us: it is not heard."""
+        self._outgoing += raw
+        self._push(self.read)
+
+    def _push(self, take: Callable[[], object]) -> None:
         with contextlib.suppress(ConnectionError):  # closed by the server: that is for listening to tell
-            self._socket.sendall(self._h2.data_to_send() + raw)
+            while self._outgoing and not self.closed:
+                readable, writable, _ = select.select([self._socket], [self._socket], [], PATIENCE)
+                assert readable or writable, "the server takes nothing"
+                if readable:
+                    take()
+                if writable:
+                    self._socket.settimeout(PATIENCE)
+                    del self._outgoing[: self._socket.send(self._outgoing)]
 
     def until(self, condition: Callable[[], object], patience: float = PATIENCE) -> None:
         """Listen until something holds."""
@@ -132,6 +152,10 @@ class Http2:
         until(holds, patience, every=0)
 
     def _listen(self) -> None:
+        self._hear()
+        self.send()
+
+    def _hear(self) -> None:
         for event in self._h2.receive_data(self.read()):
             if isinstance(event, h2.events.DataReceived):
                 self.received[event.stream_id] = self.received.get(event.stream_id, 0) + len(event.data)
@@ -147,7 +171,7 @@ class Http2:
                 self.greeted = True
             elif isinstance(event, h2.events.ConnectionTerminated):
                 self.goaway = event.additional_data or str(event.error_code).encode()
-        self.send()
+        self._outgoing += self._h2.data_to_send()
 
     def read(self) -> bytes:
         """Return what the server has said, for whoever wants no more of it; nothing, if it says nothing."""

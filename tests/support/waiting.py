@@ -9,7 +9,7 @@ from typing import TypeVar
 
 _T = TypeVar("_T")
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """In seconds: what a busy two-core machine may need for something that normally takes milliseconds."""
 
 

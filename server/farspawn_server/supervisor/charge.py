@@ -179,14 +179,15 @@ class Charge:
             elif task.stop is None:
                 if (stop := self._due_stop(task, now)) is not None:
                     await self.commit(task.stopping(stop, moment))
-            elif now >= task.stop.kill_at and not task.times.killed:
-                await self.commit(task.killed(moment))
-            elif now >= task.stop.signal_at and not (task.times.signalled or task.times.killed):
+            elif now >= task.stop.signal_at and task.stop.asks and not (task.times.signalled or task.times.killed):
+                # Even if an outage of the agent has outlasted the grace: it begins now.
                 # Recorded first: a task that was signalled must never look as if it had ended by itself.
                 await self.commit(task.signalled(moment))
                 failpoint.reach("server.signal.stored")
                 await self._send_stop_signal()
                 failpoint.reach("server.signal.sent")
+            elif now >= task.stop.kill_at and not task.times.killed:
+                await self.commit(task.killed(moment))
             elif task.leader is not None and task.times.killed and now >= task.stop.kill_at + SURVIVAL_NS:
                 await self._name_survivors(task)
             self._arm()

@@ -139,7 +139,10 @@ class Task:
     def signalled(self, moment: Moment) -> Task:
         """The stop's signal is being sent."""
         self._must_be(State.STOPPING)
-        return replace(self, times=replace(self.times, signalled=moment.wall))
+        assert self.stop is not None
+        return replace(
+            self, stop=self.stop.signalled(moment.monotonic), times=replace(self.times, signalled=moment.wall)
+        )
 
     def killed(self, moment: Moment) -> Task:
         """SIGKILL is being sent."""

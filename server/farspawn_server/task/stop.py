@@ -1,4 +1,4 @@
-"""A stop under way: from a plan of spans to moments that no restart of the agent moves."""
+"""A stop under way: from a plan of spans to moments that a restart of the agent does not move."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ DEFAULT_PLAN = StopPlan(linger=timedelta(0), drain=timedelta(0), signal=15, grac
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A stop under way: all deadlines are fixed when it is asked for.
+    """A stop under way: its deadlines are fixed when it is asked for, but for a grace that begins late.
 
     Attributes:
         cause: why.
         by: the identity that asked; empty if the site did.
         signal: what is sent to the whole tree at `signal_at`; nothing is sent if `kill_at` is not later.
-        signal_at: when linger and drain are over.
+        signal_at: when linger and drain are over; after the signal, when it was sent.
         kill_at: when grace is over.
     """
 
@@ -39,6 +39,16 @@ class Stop:
         assert plan.grace is not None
         signal_at = now + nanoseconds(plan.linger) + nanoseconds(plan.drain)
         return Stop(cause, by, plan.signal, signal_at, signal_at + nanoseconds(plan.grace))
+
+    @property
+    def asks(self) -> bool:
+        """Whether the signal is sent at all before SIGKILL."""
+        return self.kill_at > self.signal_at
+
+    def signalled(self, now: Monotonic) -> Stop:
+        """Return the stop whose signal is sent now, maybe later than planned: its grace is as long as it was."""
+        late = max(0, now - self.signal_at)
+        return replace(self, signal_at=self.signal_at + late, kill_at=self.kill_at + late)
 
     def shortened_by(self, other: Stop) -> Stop:
         """Return this stop with each deadline brought forward to the other's, where that is earlier."""

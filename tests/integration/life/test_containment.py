@@ -12,7 +12,7 @@ from support.agent import AT_ONCE, Agent, farspawnd, short_directory, until_ende
 from support.processes import STAYS_BESIDE_ITS_DAEMON, Member
 from support.specs import until_serving, until_state
 from support.tasks import launch, members, plan, reporting, shell, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2, task_pb2
@@ -201,7 +201,7 @@ def test_the_last_word_of_who_holds_the_log_open_is_in_the_log(agent: Agent) -> 
     task_id = launch(agent.stub, reporting(HOLDS_THE_LOG_OPEN)).status.task_id
     family = members(agent.stub, task_id, 1)
 
-    parts = list(agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, follow=True), timeout=30))
+    parts = list(agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, follow=True), timeout=PATIENCE))
 
     assert b"".join(part.chunk.data for part in parts).endswith(b"\nlast word\n")
     assert parts[-1].end.complete
@@ -214,7 +214,7 @@ def test_the_output_of_a_task_is_not_complete_while_somebody_holds_its_log_open(
     members(agent.stub, task_id, 1)
     until_state(agent.stub, task_id, task_pb2.TASK_STATE_STOPPING)
 
-    parts = list(agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id), timeout=30))
+    parts = list(agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id), timeout=PATIENCE))
 
     assert not parts[-1].end.complete
 

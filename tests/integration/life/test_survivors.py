@@ -17,7 +17,7 @@ from support.agent import AT_ONCE, Agent, until_ended
 from support.processes import Member
 from support.specs import ALWAYS, cleanup, restart, start
 from support.tasks import launch, members, output, plan, reporting, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -113,7 +113,7 @@ def test_a_survivor_is_listed_with_name_and_reason_and_the_agent_goes_on(own_age
     # Counted on another clock than these are, from the moment before.
     assert ended.times.ended.ToNanoseconds() - ended.times.killed.ToNanoseconds() >= 9.9e9
     # It may still write: nobody can say that its output is complete.
-    (*_, last) = own_agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, follow=True), timeout=30)
+    (*_, last) = own_agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, follow=True), timeout=PATIENCE)
     assert not last.end.complete
     own_agent.kill_server()
     assert status_of(own_agent.stub, task_id) == ended

@@ -10,6 +10,7 @@ from support import raw
 from support.agent import Agent, until_ended
 from support.refused import refused
 from support.tasks import launch, new_id, span
+from support.waiting import PATIENCE
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -33,7 +34,7 @@ def test_a_hundred_half_closed_calls_lock_nobody_out(agent: Agent) -> None:
     for _ in range(100):
         refused(lambda: raw.call(agent.channel, "LaunchTask", []))
 
-    assert until_ended(agent.stub, launch(agent.stub, ["true"]).status.task_id, timeout=10)
+    assert until_ended(agent.stub, launch(agent.stub, ["true"]).status.task_id, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("method", raw.METHODS)
@@ -86,7 +87,7 @@ def test_a_second_message_does_not_hang_a_unary_call(agent: Agent, method: str) 
         "GetSite": pb.GetSiteRequest(),
     }[method].SerializeToString()
 
-    assert len(raw.call(agent.channel, method, [message, message], timeout=10)) == 1
+    assert len(raw.call(agent.channel, method, [message, message], timeout=PATIENCE)) == 1
 
 
 def test_unknown_fields_of_a_newer_client_are_ignored(agent: Agent) -> None:

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from support.agent import Agent
 from support.refused import refused
 from support.tasks import launch, status_of
+from support.waiting import PATIENCE
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -85,7 +86,7 @@ def test_unknown_states_in_a_filter(agent: Agent, state: int) -> None:
     which = pb.TaskFilter(states=[state])  # type: ignore[list-item]
 
     listed = refused(lambda: agent.stub.ListTasks(pb.ListTasksRequest(filter=which)))
-    watched = refused(lambda: list(agent.stub.WatchTasks(pb.WatchTasksRequest(filter=which), timeout=10)))
+    watched = refused(lambda: list(agent.stub.WatchTasks(pb.WatchTasksRequest(filter=which), timeout=PATIENCE)))
 
     assert (listed.code, list(listed.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["filter.states"])
     assert (watched.code, list(watched.violations)) == (grpc.StatusCode.INVALID_ARGUMENT, ["filter.states"])

@@ -12,7 +12,7 @@ import pytest
 from support.agent import AT_ONCE, Agent, until_ended
 from support.hanging import HungProgram, hung_program
 from support.tasks import launch, new_id, plan, span, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -59,7 +59,7 @@ def test_a_stop_ends_a_hung_start(agent: Agent, hung: HungProgram) -> None:
 
     stop(agent.stub, task_id, plan(grace=0.1))
 
-    ended = until_ended(agent.stub, task_id, timeout=15)
+    ended = until_ended(agent.stub, task_id, timeout=PATIENCE)
     assert ended.outcome.signal == signal.SIGKILL
     assert ended.outcome.cause == task_pb2.CAUSE_STOP_REQUESTED
 
@@ -71,7 +71,7 @@ def test_a_kill_ends_a_hung_start(agent: Agent, hung: HungProgram) -> None:
 
     stop(agent.stub, request.task_id, AT_ONCE)
 
-    assert until_ended(agent.stub, request.task_id, timeout=15).outcome.signal == signal.SIGKILL
+    assert until_ended(agent.stub, request.task_id, timeout=PATIENCE).outcome.signal == signal.SIGKILL
     waiting.result()
 
 
@@ -84,7 +84,7 @@ def test_a_stop_that_comes_right_after_the_launch_ends_a_hung_start(agent: Agent
         waiting.append(agent.stub.LaunchTask.future(pb.LaunchTaskRequest(task_id=task_id, spec=spec)))
         until(lambda task_id=task_id: is_stopped(agent, task_id), every=0.0005)  # type: ignore[misc]
 
-    endings = {until_ended(agent.stub, task_id, timeout=15).outcome.WhichOneof("ending") for task_id in ids}
+    endings = {until_ended(agent.stub, task_id, timeout=PATIENCE).outcome.WhichOneof("ending") for task_id in ids}
     assert endings == {"signal"}
     for call in waiting:
         call.result()
@@ -103,7 +103,7 @@ def test_a_lease_ends_a_hung_start(agent: Agent, hung: HungProgram) -> None:
     lease = task_pb2.Lease(ttl=span(1), action=task_pb2.LEASE_ACTION_KILL)
     task_id = launch(agent.stub, [hung.path], lease=lease).status.task_id
 
-    ended = until_ended(agent.stub, task_id, timeout=15)
+    ended = until_ended(agent.stub, task_id, timeout=PATIENCE)
 
     assert ended.outcome.cause == task_pb2.CAUSE_LEASE_EXPIRED
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from support.refused import refused
 from support.tls import ALICE, TlsSite, tls_site
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
@@ -63,7 +63,7 @@ def test_who_has_no_certificate_is_not_connected(site: TlsSite) -> None:
     authority = grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes())
 
     with site.caller(authority) as stranger, pytest.raises(grpc.RpcError) as error:
-        stranger.GetSite(pb.GetSiteRequest(), timeout=10)
+        stranger.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
 
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
@@ -75,7 +75,7 @@ def test_a_certificate_of_another_authority_is_not_connected(site: TlsSite, tmp_
     credentials = grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes(), key, chain)
 
     with site.caller(credentials) as impostor, pytest.raises(grpc.RpcError) as error:
-        impostor.GetSite(pb.GetSiteRequest(), timeout=10)
+        impostor.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
 
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
 
@@ -94,7 +94,7 @@ def test_a_certificate_that_names_nobody_is_not_an_identity(site: TlsSite) -> No
     credentials = site.credentials("two-names")
 
     with site.caller(credentials) as ambiguous, pytest.raises(grpc.RpcError) as error:
-        ambiguous.GetSite(pb.GetSiteRequest(), timeout=10)
+        ambiguous.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
 
     # Its purpose is that of a server, which some TLS libraries refuse in the handshake already.
     assert error.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
@@ -211,7 +211,7 @@ def test_a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not(site:
 
 def _is_refused(stub: object) -> bool:
     try:
-        stub.GetSite(pb.GetSiteRequest(), timeout=10)  # type: ignore[attr-defined]
+        stub.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
     except grpc.RpcError:
         return True
     return False

@@ -9,7 +9,7 @@ import grpc
 from support.agent import Agent, until_ended
 from support.refused import refused
 from support.tasks import launch, new_id, shell, span, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -43,7 +43,7 @@ def test_unknown_ids_are_listed_beside_the_known(agent: Agent) -> None:
 
 
 def test_a_long_poll_of_unknown_ids_only_is_answered_at_once(agent: Agent) -> None:
-    reply = agent.stub.Poll(pb.PollRequest(task_ids=["nobody"], wait=span(300), since_revision=1), timeout=10)
+    reply = agent.stub.Poll(pb.PollRequest(task_ids=["nobody"], wait=span(300), since_revision=1), timeout=PATIENCE)
 
     assert list(reply.unknown_task_ids) == ["nobody"]
 
@@ -65,7 +65,7 @@ def test_a_long_poll_wakes_when_a_task_changes(agent: Agent) -> None:
 
     stop(agent.stub, ids[1])
 
-    assert {status.task_id for status in waiting.result(timeout=30).statuses} == {ids[1]}
+    assert {status.task_id for status in waiting.result(timeout=PATIENCE).statuses} == {ids[1]}
 
 
 def test_a_long_poll_is_answered_empty_when_its_wait_is_over(agent: Agent) -> None:
@@ -103,7 +103,7 @@ def test_a_long_poll_tells_of_a_task_that_is_deleted_meanwhile(agent: Agent) -> 
 
     agent.stub.DeleteTask(pb.DeleteTaskRequest(task_id=ended))
 
-    assert list(waiting.result(timeout=30).unknown_task_ids) == [ended]
+    assert list(waiting.result(timeout=PATIENCE).unknown_task_ids) == [ended]
 
 
 def test_a_poll_without_ids_is_refused(agent: Agent) -> None:
@@ -129,11 +129,11 @@ def test_five_hundred_long_polls_delay_nobody(agent: Agent) -> None:
         channels = [stack.enter_context(grpc.insecure_channel(agent.address, options=own)) for _ in range(5)]
         waiting = [TaskLauncherStub(channel).Poll.future(request) for channel in channels for _ in range(100)]
 
-        ended = until_ended(agent.stub, launch(agent.stub, shell("exit 3")).status.task_id, timeout=10)
+        ended = until_ended(agent.stub, launch(agent.stub, shell("exit 3")).status.task_id, timeout=PATIENCE)
         stop(agent.stub, status.task_id)
 
         assert ended.outcome.exit_code == 3
-        assert all(call.result(timeout=30).statuses for call in waiting)
+        assert all(call.result(timeout=PATIENCE).statuses for call in waiting)
 
 
 def test_a_round_is_followed_to_its_end_by_one_poll_after_the_other(agent: Agent) -> None:

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 from support.agent import AT_ONCE, FINAL, Agent, until_ended
 from support.hanging import hung_program
-from support.processes import LIKE_TORCHRUN, LIKE_TORCHRUN_SIZE, REFUSES_SIGTERM, is_alive, state
+from support.processes import (
+    ENDS_WITH_7_ON_SIGTERM,
+    LIKE_TORCHRUN,
+    LIKE_TORCHRUN_SIZE,
+    REFUSES_SIGTERM,
+    is_alive,
+    state,
+)
 from support.tasks import first_lines, launch, members, new_id, output, plan, reporting, shell, span, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
@@ -111,6 +118,20 @@ def test_a_kill_deadline_that_passed_while_no_server_ran_is_kept_at_once(own_age
     assert until_ended(own_agent.stub, task_id).outcome.signal == signal.SIGKILL
 
 
+def test_a_task_that_is_to_be_asked_while_no_server_runs_is_asked_by_the_next(own_agent: Agent) -> None:
+    task_id = launch(own_agent.stub, reporting(ENDS_WITH_7_ON_SIGTERM)).status.task_id
+    members(own_agent.stub, task_id, 1)
+    stop(own_agent.stub, task_id, plan(linger=1, grace=1.5))
+    os.kill(own_agent.server_pid, signal.SIGSTOP)
+    before = time.monotonic()
+    until(lambda: time.monotonic() - before > 2.6)
+
+    own_agent.kill_server()
+
+    outcome = until_ended(own_agent.stub, task_id).outcome
+    assert (outcome.exit_code, outcome.cause) == (7, task_pb2.CAUSE_STOP_REQUESTED)
+
+
 def test_a_linger_goes_on(own_agent: Agent) -> None:
     task_id = launch(own_agent.stub, ["sleep", "60"]).status.task_id
     asked = stop(own_agent.stub, task_id, plan(linger=2)).times.stop_requested
@@ -188,7 +209,7 @@ def test_a_watch_resumed_after_a_crash_misses_no_final_state(own_agent: Agent) -
         stop(own_agent.stub, task_id, AT_ONCE)
 
     own_agent.kill_server()
-    resumed = own_agent.stub.WatchTasks(pb.WatchTasksRequest(since_revision=revision), timeout=30)
+    resumed = own_agent.stub.WatchTasks(pb.WatchTasksRequest(since_revision=revision), timeout=PATIENCE)
 
     seen = set()
     for event in resumed:

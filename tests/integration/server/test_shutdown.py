@@ -11,7 +11,7 @@ from support.agent import SERVING, Agent, until_ended
 from support.processes import ENDS_WITH_7_ON_SIGTERM, LIKE_TORCHRUN, LIKE_TORCHRUN_SIZE, REFUSES_SIGTERM
 from support.refused import refused
 from support.tasks import launch, members, plan, reporting, span, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2, task_pb2
@@ -137,7 +137,7 @@ def test_the_last_state_is_told_to_a_long_poll_before_the_server_ends(own_agent:
 
     own_agent.terminate()
 
-    (told,) = waiting.result(timeout=30).statuses
+    (told,) = waiting.result(timeout=PATIENCE).statuses
     assert told.times.HasField("stop_requested")
     own_agent.wait()
 

@@ -17,7 +17,7 @@ from support.command import farspawnd_says
 from support.policed import PolicedSite, policed
 from support.refused import refused
 from support.tasks import launch, new_id, output, python, shell, span, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2, task_pb2
@@ -507,7 +507,7 @@ def test_output_of_all_attempts_is_bounded() -> None:
         )
         spec = task_pb2.TaskSpec(argv=shell("head -c 2000000 /dev/zero | tr '\\0' x"), restart=restart)
         task_id = site.stub.LaunchTask(pb.LaunchTaskRequest(spec=spec)).task.status.task_id
-        until_ended(site.stub, task_id, timeout=60)
+        until_ended(site.stub, task_id, timeout=PATIENCE)
 
         def kept() -> float:
             with contextlib.suppress(FileNotFoundError):  # one was removed meanwhile
@@ -528,5 +528,5 @@ for _ in range(300):
     with policed("") as site:
         task_id = launch(site.stub, python(body)).status.task_id
         for _ in range(50):
-            list(site.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, tail_lines=3), timeout=30))
+            list(site.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, tail_lines=3), timeout=PATIENCE))
         until_ended(site.stub, task_id)

@@ -147,7 +147,7 @@ def test_a_reader_that_never_reads_delays_nobody(agent: Agent) -> None:
 
     for code in range(20):
         task_id = launch(agent.stub, shell(f"exit {code}")).status.task_id
-        assert until_ended(agent.stub, task_id, timeout=10).outcome.exit_code == code
+        assert until_ended(agent.stub, task_id, timeout=PATIENCE).outcome.exit_code == code
     for stream in streams:
         stream.cancel()
 

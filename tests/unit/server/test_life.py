@@ -88,6 +88,13 @@ def test_a_second_stop_changes_neither_cause_nor_signal_nor_who_asked(first: Sto
     assert (both.cause, both.signal, both.by) == (first.cause, first.signal, first.by)
 
 
+@pytest.mark.parametrize(("now", "late"), [(4, 0), (5, 0), (9, 4), (30, 25)])
+def test_a_grace_is_as_long_as_it_was_promised_however_late_the_signal(now: int, late: int) -> None:
+    signalled = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=10), MOMENT).signalled(Moment(0, now))
+
+    assert signalled.stop == a_stop(signal_at=5 + late, kill_at=10 + late)
+
+
 def test_a_stop_that_is_not_shorter_changes_nothing() -> None:
     stopping = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=10), MOMENT)
 
