@@ -74,7 +74,7 @@ def reload(settings: site_settings.Settings) -> None:
                 f"agent {keeper} has not renewed itself after {_RELOAD_SECONDS:g} s: a task may be hung between its "
                 "birth and its program (state STARTING). It will, as soon as that is over"
             )
-        time.sleep(0.05)
+        time.sleep(0.05)  # the keeper signs its lock when it has begun anew: nothing else tells
     if now[0] != keeper:
         raise click.ClickException(f"agent {keeper} has ended instead, and agent {now[0]} has taken its place")
     click.echo(f"agent {keeper} has renewed itself")

@@ -66,7 +66,7 @@ def test_thousands_of_calls_at_the_same_moment_are_all_answered(own_agent: Agent
             each.send()
         other.served()
         for each in crowd:
-            each.until(lambda each=each: len(each.statuses) == MOST_STREAMS)  # type: ignore[misc]
+            each.until_answered(MOST_STREAMS)
 
             assert set(each.statuses.values()) == {0}
 
@@ -76,7 +76,7 @@ def test_a_call_without_a_message_is_refused_at_once(own_agent: Agent, other: By
         # More than there is room for: each must make room for the next.
         streams = [attacker.call(method) for method in ONE_MESSAGE for _ in range(8)]
         attacker.send()
-        attacker.until(lambda: len(attacker.statuses) == len(streams))
+        attacker.until_answered(len(streams))
         other.served()
 
         assert set(attacker.statuses.values()) == {INVALID_ARGUMENT}
@@ -91,7 +91,7 @@ def test_a_call_that_never_sends_its_message_holds_no_place_for_ever(
         for index in range(MOST_STREAMS):
             attacker.call(ONE_MESSAGE[index % len(ONE_MESSAGE)], begun, half_close=False)
         attacker.send()
-        attacker.until(lambda: len(attacker.statuses) == MOST_STREAMS)
+        attacker.until_answered(MOST_STREAMS)
         late = attacker.call("GetSite", framed(pb.GetSiteRequest()))
         attacker.send()
         attacker.until(lambda: late in attacker.statuses)
@@ -135,7 +135,7 @@ def test_slow_readers_of_logs_are_dropped_and_cost_little(own_agent: Agent, othe
             for stream in range(1, MOST_STREAMS, 2):
                 attacker.take(stream, 1 << 20)
             attacker.send()
-            attacker.until(lambda attacker=attacker: len(attacker.statuses) == MOST_STREAMS // 2)  # type: ignore[misc]
+            attacker.until_answered(MOST_STREAMS // 2)
             assert set(attacker.statuses.values()) == {UNAVAILABLE}
 
 
@@ -151,7 +151,7 @@ def test_slow_readers_of_watches_are_dropped_and_cost_little(own_agent: Agent, o
         for stream in streams:
             attacker.take(stream, 1 << 20)
         attacker.send()
-        attacker.until(lambda: len(attacker.statuses) == MOST_STREAMS)
+        attacker.until_answered(MOST_STREAMS)
 
         assert set(attacker.statuses.values()) == {UNAVAILABLE}
         assert resident_mib(own_agent.server_pid) < before + 64

@@ -79,7 +79,7 @@ def test_an_idle_connection_is_closed_and_one_that_waits_is_not(own_agent: Agent
         for connection in (poller, watcher):
             connection.ping()
             connection.send()
-            connection.until(lambda connection=connection: connection.pongs)  # type: ignore[misc]
+            connection.until_ponged()
             assert not connection.goaway
             assert not connection.statuses
 
@@ -119,7 +119,7 @@ def test_calls_with_too_much_metadata_are_refused(own_agent: Agent) -> None:
         for letter in "abcdefghijklmnopqrstuvwxyz":  # all at once: gRPC takes its time to refuse each
             attacker.call("GetSite", framed(pb.GetSiteRequest()), note=letter * 20_000)
         attacker.send()
-        attacker.until(lambda: len(attacker.statuses) == 26)
+        attacker.until_answered(26)
 
         assert set(attacker.statuses.values()) == {RESOURCE_EXHAUSTED}
         assert resident_mib(own_agent.server_pid) < before + 64

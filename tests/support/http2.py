@@ -151,6 +151,14 @@ class Http2:
 
         until(holds, patience, every=0)
 
+    def until_answered(self, calls: int) -> None:
+        """Listen until so many calls have their status."""
+        self.until(lambda: len(self.statuses) >= calls)
+
+    def until_ponged(self) -> None:
+        """Listen until a ping was answered."""
+        self.until(lambda: self.pongs)
+
     def _listen(self) -> None:
         self._hear()
         self.send()

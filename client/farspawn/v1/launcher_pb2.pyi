@@ -491,7 +491,9 @@ class ReadLogsRequest(google.protobuf.message.Message):
     follow: builtins.bool
     """Go on while the task lives. False: end at what is there now."""
     attempt: builtins.int
-    """Which attempt, counted from 1. 0: the newest."""
+    """Which attempt, counted from 1. 0: the newest. Of many attempts only the
+    output of the last 21 is kept.
+    """
     def __init__(
         self,
         *,

@@ -57,7 +57,7 @@ def _lock(state: str) -> int:
     give_up_at = time.monotonic() + _PROBED_SECONDS
     while not _is_taken(lock):
         if time.monotonic() < give_up_at:
-            time.sleep(0.01)
+            time.sleep(0.01)  # who only looks at the lock holds it for a moment
             continue
         holder = os.read(lock, 32).decode(errors="replace").split()[:1]
         sys.exit(

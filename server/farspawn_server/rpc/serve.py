@@ -107,7 +107,7 @@ def _once_free(take: Callable[[], None]) -> None:
         except AddressInUseError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.05)
+            time.sleep(0.05)  # nothing tells when an address or a lock is free
 
 
 def _claim_directory(directory: Path) -> None:

@@ -21,15 +21,12 @@ from farspawn_server.settings.schema import (
     StopSettings,
     TemplateSettings,
 )
+from farspawn_server.task import rules
 
-LEAST_LOG_BYTES = 64 * 1024
-_LAST_SIGNAL = 64
-_LAST_PORT = 65535
 _MOST = 1_000_000_000
 _MOST_BYTES = 1 << 60
 _LEAST_SECONDS = 0.001
-_MOST_NICE = 19
-_LONGEST_SECONDS = 3650 * 86_400
+_LONGEST_SECONDS = int(rules.MAX_SPAN.total_seconds())
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -129,10 +126,10 @@ def _ceilings(key: str, ceilings: CeilingSettings) -> _Problems:
             yield f"{key}.{name}", "too great: leave it out for no limit"
     if 0 < ceilings.max_runtime_seconds < _LEAST_SECONDS:
         yield f"{key}.max_runtime_seconds", f"at least {_LEAST_SECONDS}"
-    if 0 < ceilings.log_bytes < LEAST_LOG_BYTES:
-        yield f"{key}.log_bytes", f"at least {LEAST_LOG_BYTES}"
-    if ceilings.niceness > _MOST_NICE:
-        yield f"{key}.niceness", f"0 to {_MOST_NICE}"
+    if 0 < ceilings.log_bytes < rules.LEAST_LOG_BYTES:
+        yield f"{key}.log_bytes", f"at least {rules.LEAST_LOG_BYTES}"
+    if ceilings.niceness > rules.MOST_RESOURCES["niceness"]:
+        yield f"{key}.niceness", f"0 to {rules.MOST_RESOURCES['niceness']}"
     if 0 < ceilings.lease_ttl_seconds < 1:
         yield f"{key}.lease_ttl_seconds", "at least 1"
     for name in ("max_runtime_seconds", "lease_ttl_seconds", "max_stop_seconds"):
@@ -215,8 +212,8 @@ def _readiness(key: str, readiness: ReadinessSettings) -> _Problems:
     given = [each for each in (readiness.log_line, readiness.tcp_port, readiness.file) if each is not None]
     if len(given) != 1:
         yield key, "give exactly one check: log_line, tcp_port or file"
-    if readiness.tcp_port is not None and not 1 <= readiness.tcp_port <= _LAST_PORT:
-        yield f"{key}.tcp_port", f"from 1 to {_LAST_PORT}"
+    if readiness.tcp_port is not None and not 1 <= readiness.tcp_port <= rules.LAST_PORT:
+        yield f"{key}.tcp_port", f"from 1 to {rules.LAST_PORT}"
     if readiness.file is not None:
         yield from _path(f"{key}.file", readiness.file)
     if readiness.log_line == "":
@@ -227,8 +224,8 @@ def _stop(key: str, stop: StopSettings) -> _Problems:
     for name in ("linger_seconds", "drain_seconds", "grace_seconds"):
         if not 0 <= (getattr(stop, name) or 0) <= _LONGEST_SECONDS:
             yield f"{key}.{name}", f"from 0 to {_LONGEST_SECONDS}"
-    if stop.signal is not None and not 1 <= stop.signal <= _LAST_SIGNAL:
-        yield f"{key}.signal", f"from 1 to {_LAST_SIGNAL}"
+    if stop.signal is not None and not 1 <= stop.signal <= rules.LAST_SIGNAL:
+        yield f"{key}.signal", f"from 1 to {rules.LAST_SIGNAL}"
 
 
 def _path(key: str, path: str) -> _Problems:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 from support.agent import FINAL, short_directory
@@ -86,7 +87,7 @@ class Cell:
     def until_started(self, *actors: Actor, attempt: int = 1) -> None:
         """Wait for the evidence that an attempt runs."""
         for actor in actors:
-            until(lambda uid=self.uids[actor.task_id]: (uid, attempt) in self._runs(self.scene.started()))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+            until(partial(self._has_started, self.uids[actor.task_id], attempt))
 
     def stop(self, actor: Actor, plan: task_pb2.StopPlan) -> None:
         """Stop a task."""
@@ -104,7 +105,13 @@ class Cell:
     def until_ended(self, *actors: Actor) -> None:
         """Wait until tasks have ended."""
         for actor in actors:
-            until(lambda actor=actor: self.poll(actor.task_id).state in FINAL, every=0.02)  # type: ignore[misc]  # as above
+            until(partial(self._has_ended, actor.task_id), every=0.02)
+
+    def _has_started(self, uid: str, attempt: int) -> bool:
+        return (uid, attempt) in self._runs(self.scene.started())
+
+    def _has_ended(self, task_id: str) -> bool:
+        return self.poll(task_id).state in FINAL
 
     def poll(self, task_id: str) -> task_pb2.TaskStatus:
         """Return how a task is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def let_looks_pass(agent: Agent) -> None:
     for _ in range(LOOKS):
         spec = task_pb2.TaskSpec(argv=shell("echo up; exec sleep 60"), readiness=on_line("up"))
         task_id = start(agent.stub, spec).task_id
-        until(lambda task_id=task_id: ready(agent, task_id))  # type: ignore[misc]  # bound now, not later
+        until(partial(ready, agent, task_id))
         stop(agent.stub, task_id, AT_ONCE)
 
 

@@ -82,12 +82,16 @@ def test_a_stop_that_comes_right_after_the_launch_ends_a_hung_start(agent: Agent
     waiting = []
     for task_id in ids:
         waiting.append(agent.stub.LaunchTask.future(pb.LaunchTaskRequest(task_id=task_id, spec=spec)))
-        until(lambda task_id=task_id: is_stopped(agent, task_id), every=0.0005)  # type: ignore[misc]
+        until_stopped(agent, task_id)
 
     endings = {until_ended(agent.stub, task_id, timeout=PATIENCE).outcome.WhichOneof("ending") for task_id in ids}
     assert endings == {"signal"}
     for call in waiting:
         call.result()
+
+
+def until_stopped(agent: Agent, task_id: str) -> None:
+    until(lambda: is_stopped(agent, task_id), every=0.0005)
 
 
 def is_stopped(agent: Agent, task_id: str) -> bool:

@@ -264,7 +264,7 @@ def test_programs_of_the_list_run_within_the_sites_directories() -> None:
         task = launch(site.stub, [f"{site.directory}/link"]).status
         assert output(site.stub, task.task_id).decode() == f"{site.directory}/work\n"
         for words in (["sh"], ["/usr/bin/env"], ["/bin/pwd"]):
-            assert refused(lambda words=words: launch(site.stub, words)).metadata["rule"] == "policy.programs"  # type: ignore[misc]
+            assert _rule_against(site, task_pb2.TaskSpec(argv=words)) == "policy.programs"
         assert refused(lambda: launch(site.stub, ["/bin/sh"], cwd="/etc")).metadata["rule"] == "policy.directories"
         escaped = launch(site.stub, ["/bin/sh"], cwd=f"{site.directory}/work/out/etc").status
         failure = until_ended(site.stub, escaped.task_id).outcome.launch_failure
@@ -464,8 +464,8 @@ def test_a_stop_of_the_callers_own_puts_the_sites_off_no_longer_than_the_site_al
     ceilings = "[ceilings]\nmax_runtime_seconds = 1\nmax_stop_seconds = 2\n"
     with policed(ceilings + '[templates.sleep]\nargv = ["/bin/sleep", "600"]\n') as site:
         for plan in (task_pb2.StopPlan(linger=span(3600)), task_pb2.StopPlan(signal=23, grace=span(3600))):
-            refusal = refused(lambda plan=plan: _launch_with(site, plan))  # type: ignore[misc]
-            assert refusal.metadata["rule"] == "ceilings.max_stop_seconds"
+            rule = _rule_against(site, task_pb2.TaskSpec(template="sleep", stop=plan))
+            assert rule == "ceilings.max_stop_seconds"
         request = asked("sleep")
         site.stub.LaunchTask(request)
         refusal = refused(lambda: stop(site.stub, request.task_id, task_pb2.StopPlan(linger=span(3600))))
@@ -475,9 +475,9 @@ def test_a_stop_of_the_callers_own_puts_the_sites_off_no_longer_than_the_site_al
         assert until_ended(site.stub, request.task_id).outcome.signal == 9
 
 
-def _launch_with(site: PolicedSite, plan: task_pb2.StopPlan) -> pb.LaunchTaskResponse:
-    spec = task_pb2.TaskSpec(template="sleep", stop=plan)
-    return site.stub.LaunchTask(pb.LaunchTaskRequest(task_id=new_id(), spec=spec))
+def _rule_against(site: PolicedSite, spec: task_pb2.TaskSpec) -> str:
+    request = pb.LaunchTaskRequest(task_id=new_id(), spec=spec)
+    return refused(lambda: site.stub.LaunchTask(request)).metadata["rule"]
 
 
 def test_new_settings_that_cannot_be_used_change_nothing() -> None:
