@@ -16,7 +16,7 @@ from farspawn_server.policy.ceilings import Ceilings
 from farspawn_server.policy.environment import may_set
 from farspawn_server.policy.templates import Template
 from farspawn_server.task.errors import PolicyDeniedError, TemplateChangedError
-from farspawn_server.task.spec import Permit, Spec
+from farspawn_server.task.spec import Permit, Spec, StopPlan
 
 
 class Admission(enum.Enum):
@@ -64,6 +64,11 @@ class Policy:
         permit = replace(permit, terms=ceilings.lower(permit.terms), secrets=secrets, user=self.user)
         return None if permit == Permit(spec) else permit
 
+    def admit_stop(self, template: str, plan: StopPlan) -> None:
+        """Raise PolicyDeniedError if such a stop may take longer than the site allows, or that template does."""
+        found = self.templates.get(template)
+        (self.ceilings if found is None else self._ceilings(found)).admit_stop(plan)
+
     def _from_template(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> tuple[Permit, Ceilings]:
         template = self.templates.get(spec.template)
         if template is None:
@@ -79,7 +84,10 @@ class Policy:
                     rule=f"templates.{template.name}.environment",
                 )
         permit = Permit(template.fill(spec, secrets), template_revision=template.revision, sha256=template.sha256)
-        return permit, template.ceilings.within(self.ceilings)
+        return permit, self._ceilings(template)
+
+    def _ceilings(self, template: Template) -> Ceilings:
+        return template.ceilings.within(self.ceilings)
 
     def _from_program(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit:
         if self.admission is Admission.TEMPLATES:

@@ -292,14 +292,18 @@ class Charge:
         return task.stop.signal_at
 
     def _begin(self, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Take a step in the background; try again if it could not be stored."""
+        """Take a step in the background; try again if it failed: what is due stays due."""
 
         async def persist() -> None:
             try:
                 await step()
             except StoreError as error:
                 log.warning("not stored, trying again", extra={"uid": self.task.uid, "error": str(error)})
-                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._begin, step)
+            except Exception:
+                log.exception("a mistake of ours, trying again", extra={"uid": self.task.uid})
+            else:
+                return
+            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._begin, step)
 
         under_way = asyncio.create_task(persist())
         self._under_way.add(under_way)  # the loop itself holds tasks only weakly

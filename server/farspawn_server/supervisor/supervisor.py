@@ -223,7 +223,7 @@ class Supervisor:
         self._ready()
         rules.refuse_if_any([*rules.bad_plan(plan, "plan")])
         charge = self._registry.get(caller, task_id)
-        self.policy.ceilings.admit_stop(plan)
+        self.policy.admit_stop(charge.task.spec.template, plan)
         stop = Stop.by_plan(
             plan.or_else(charge.task.plan), time.monotonic_ns(), cause=Cause.STOP_REQUESTED, by=caller.identity
         )

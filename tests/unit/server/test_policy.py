@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from farspawn_server.policy import LOCAL, Admission, Caller, Ceilings, Policy, Role
 from farspawn_server.policy.environment import DANGEROUS, covers, may_set
+from farspawn_server.policy.templates import Template
 from farspawn_server.task.errors import PolicyDeniedError
 from farspawn_server.task.spec import Cleanup, Lease, Owner, Permit, Readiness, Resources, Spec, StopPlan
 
@@ -200,6 +202,20 @@ STOPS = Ceilings(max_stop=timedelta(seconds=30))
 )
 def test_no_stop_takes_longer_than_the_site_allows(plan: StopPlan) -> None:
     assert denied(Policy(ceilings=STOPS), Spec(argv=("/bin/true",), stop=plan)) == "ceilings.max_stop_seconds"
+
+
+def test_a_stop_that_is_asked_for_later_takes_no_longer_than_site_and_template_allow() -> None:
+    slow = Template("slow", "1", ("/bin/true",), ceilings=Ceilings(max_stop=timedelta(minutes=1)))
+    quick = Template("quick", "1", ("/bin/true",), ceilings=Ceilings(max_stop=timedelta(seconds=3)))
+    policy = Policy(ceilings=STOPS, templates={"slow": slow, "quick": quick})
+    lengths = {}
+    for template in ("", "slow", "quick", "removed since"):
+        for seconds in (3, 4, 30, 31):
+            with contextlib.suppress(PolicyDeniedError):
+                policy.admit_stop(template, StopPlan(grace=timedelta(seconds=seconds)))
+                lengths[template] = seconds
+
+    assert lengths == {"": 30, "slow": 30, "quick": 3, "removed since": 30}
 
 
 def test_a_stop_and_a_cleanup_that_say_nothing_fit_in() -> None:
