@@ -32,17 +32,19 @@ _patience_with_readers = Patience(READER_SECONDS)
 
 _Request = TypeVar("_Request", bound=Message)
 _Context = grpc.aio.ServicerContext[Any, Any]
+Answer = Message | bytes
+"""A message, or one that is written already."""
 
 
 def one_answer(
     gate: Gate,
     name: str,
     request_type: type[_Request],
-    method: Callable[[Caller, _Request], Awaitable[Message]],
-) -> grpc.RpcMethodHandler[_Request, Message]:
+    method: Callable[[Caller, _Request], Awaitable[Answer]],
+) -> grpc.RpcMethodHandler[_Request, Answer]:
     """Return the handler of a method that takes one message and gives one."""
 
-    async def handle(requests: AsyncIterator[_Request], context: _Context) -> Message:
+    async def handle(requests: AsyncIterator[_Request], context: _Context) -> Answer:
         request = None
         try:
             caller = gate.admit(context, name)
@@ -60,11 +62,11 @@ def many_answers(
     gate: Gate,
     name: str,
     request_type: type[_Request],
-    method: Callable[[Caller, _Request], AsyncIterator[Message]],
-) -> grpc.RpcMethodHandler[_Request, Message]:
+    method: Callable[[Caller, _Request], AsyncIterator[Answer]],
+) -> grpc.RpcMethodHandler[_Request, Answer]:
     """Return the handler of a method that takes one message and gives a stream."""
 
-    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Message]:
+    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Answer]:
         return method(gate.admit(context, name), await only(requests))
 
     return _stream(gate, name, request_type, answers)
@@ -74,11 +76,11 @@ def conversation(
     gate: Gate,
     name: str,
     request_type: type[_Request],
-    method: Callable[[Caller, AsyncIterator[_Request]], AsyncIterator[Message]],
-) -> grpc.RpcMethodHandler[_Request, Message]:
+    method: Callable[[Caller, AsyncIterator[_Request]], AsyncIterator[Answer]],
+) -> grpc.RpcMethodHandler[_Request, Answer]:
     """Return the handler of a method that takes a stream and gives one."""
 
-    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Message]:
+    async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Answer]:
         return method(gate.admit(context, name), requests)
 
     return _stream(gate, name, request_type, answers)
@@ -88,8 +90,8 @@ def _stream(
     gate: Gate,
     name: str,
     request_type: type[_Request],
-    answers: Callable[[AsyncIterator[_Request], _Context], Awaitable[AsyncIterator[Message]]],
-) -> grpc.RpcMethodHandler[_Request, Message]:
+    answers: Callable[[AsyncIterator[_Request], _Context], Awaitable[AsyncIterator[Answer]]],
+) -> grpc.RpcMethodHandler[_Request, Answer]:
     async def handle(requests: AsyncIterator[_Request], context: _Context) -> None:
         try:
             async with aclosing(gate.while_admitted(context, name, await answers(requests, context))) as admitted:
@@ -104,7 +106,7 @@ def _stream(
     return register(grpc.stream_stream_rpc_method_handler, handle, request_type)
 
 
-async def send(context: _Context, answers: AsyncIterator[Message]) -> None:
+async def send(context: _Context, answers: AsyncIterator[Answer]) -> None:
     """Write to a stream.
 
     Raises:
@@ -122,10 +124,10 @@ async def send(context: _Context, answers: AsyncIterator[Message]) -> None:
 
 
 def register(
-    kind: Callable[..., grpc.RpcMethodHandler[_Request, Message]],
-    handle: Callable[..., Awaitable[Message | None]],
+    kind: Callable[..., grpc.RpcMethodHandler[_Request, Answer]],
+    handle: Callable[..., Awaitable[Answer | None]],
     request_type: type[_Request],
-) -> grpc.RpcMethodHandler[_Request, Message]:
+) -> grpc.RpcMethodHandler[_Request, Answer]:
     """Return the handler of a method, of a kind that streams its requests."""
     return kind(
         handle,
@@ -134,8 +136,8 @@ def register(
     )
 
 
-def _serialized(answer: Message) -> bytes:
-    return answer.SerializeToString()
+def _serialized(answer: Answer) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 async def only(requests: AsyncIterator[_Request]) -> _Request:

@@ -11,7 +11,7 @@ from farspawn.v1 import launcher_pb2 as pb
 from farspawn_server.policy import Caller, authorise_renewal
 from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.gate import Gate
-from farspawn_server.rpc.handlers import conversation, many_answers, one_answer
+from farspawn_server.rpc.handlers import Answer, conversation, many_answers, one_answer
 from farspawn_server.rpc.site_reply import site_reply
 from farspawn_server.supervisor import Supervisor
 from farspawn_server.task.errors import SpecInvalidError, Violation
@@ -57,7 +57,7 @@ class Launcher:
         task = await self._supervisor.stop(caller, request.task_id, requests.stop_plan(request.plan, "plan"))
         return pb.StopTaskResponse(status=replies.status(task))
 
-    async def poll(self, caller: Caller, request: pb.PollRequest) -> pb.PollResponse:
+    async def poll(self, caller: Caller, request: pb.PollRequest) -> bytes:
         """Poll."""
         if request.renew_leases:
             authorise_renewal(caller)
@@ -68,11 +68,9 @@ class Launcher:
             since_revision=request.since_revision,
             renew_leases=request.renew_leases,
         )
-        return pb.PollResponse(
-            statuses=[replies.status(task) for task in tasks], unknown_task_ids=unknown, revision=revision
-        )
+        return replies.poll(tasks, unknown, revision)
 
-    async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[pb.WatchTasksResponse]:
+    async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[Answer]:
         """WatchTasks."""
         if request.renew_leases:
             authorise_renewal(caller)

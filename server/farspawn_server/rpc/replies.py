@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterable, Sequence
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from farspawn.v1 import launcher_pb2, task_pb2
@@ -42,6 +44,8 @@ _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "confinement": task_pb2.LAUNCH_PHASE_CONFINEMENT,
 }
 
+_Within = Callable[[task_pb2.TaskStatus], Message]
+
 
 def moment(at: int | None) -> Timestamp | None:
     """Write a wall clock in nanoseconds."""
@@ -61,22 +65,8 @@ def task(value: Task) -> task_pb2.Task:
     )
 
 
-# A status is read far more often than it changes. By what names it, not by the task: that would keep its spec too.
-_statuses: dict[tuple[str, int], task_pb2.TaskStatus] = {}
-_MOST_STATUSES = 4096
-
-
 def status(value: Task) -> task_pb2.TaskStatus:
     """Write what changes about a task."""
-    key = value.uid, value.revision
-    if (known := _statuses.get(key)) is None:
-        if len(_statuses) >= _MOST_STATUSES:
-            del _statuses[next(iter(_statuses))]
-        known = _statuses[key] = _status(value)
-    return known
-
-
-def _status(value: Task) -> task_pb2.TaskStatus:
     return task_pb2.TaskStatus(
         task_id=value.task_id,
         uid=value.uid,
@@ -91,10 +81,43 @@ def _status(value: Task) -> task_pb2.TaskStatus:
     )
 
 
-def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse:
+# A status is read far more often than it changes. By what names it, not by the task: that would keep its spec too.
+_written: dict[tuple[str, int, _Within], bytes] = {}
+_MOST_WRITTEN = 4096
+
+
+def _write(value: Task, within: _Within) -> bytes:
+    """Return the bytes of the message that holds a task's status."""
+    key = value.uid, value.revision, within
+    if (known := _written.get(key)) is None:
+        if len(_written) >= _MOST_WRITTEN:
+            del _written[next(iter(_written))]
+        known = _written[key] = within(status(value)).SerializeToString()
+    return known
+
+
+def _polled(one: task_pb2.TaskStatus) -> Message:
+    return launcher_pb2.PollResponse(statuses=[one])
+
+
+def _watched(one: task_pb2.TaskStatus) -> Message:
+    return launcher_pb2.WatchTasksResponse(changed=one)
+
+
+def poll(tasks: Iterable[Task], unknown: Sequence[str], revision: int) -> bytes:
+    """Write a PollResponse.
+
+    Its parts one after the other: encoded messages that are joined are one message, see "Last One Wins" in
+    https://protobuf.dev/programming-guides/encoding/.
+    """
+    rest = launcher_pb2.PollResponse(unknown_task_ids=unknown, revision=revision).SerializeToString()
+    return b"".join([*[_write(task, _polled) for task in tasks], rest])
+
+
+def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse | bytes:
     """Write one thing to know; a number is a revision to resume from."""
     if isinstance(value, Task):
-        return launcher_pb2.WatchTasksResponse(changed=status(value))
+        return _write(value, _watched)
     if isinstance(value, Deletion):
         return launcher_pb2.WatchTasksResponse(deleted_uid=value.uid)
     return launcher_pb2.WatchTasksResponse(checkpoint=launcher_pb2.WatchTasksResponse.Checkpoint(revision=value))
