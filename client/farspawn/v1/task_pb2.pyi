@@ -690,8 +690,9 @@ class Outcome(google.protobuf.message.Message):
     core_dumped: builtins.bool
     """The kernel wrote a core dump."""
     oom_killed: builtins.bool
-    """The kernel's out-of-memory killer ended it. Unset where the site cannot
-    know; never guessed from a signal number.
+    """The kernel's out-of-memory killer ended it: it has struck in the task's
+    cgroup, and the leader died of a SIGKILL that this site did not send. Unset
+    where the site cannot know; never guessed from a signal number.
     """
     cause: Global___Cause.ValueType
     """Why it ended."""

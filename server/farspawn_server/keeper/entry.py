@@ -23,6 +23,7 @@ class Entry:
     left: int = 0
     forgotten: bool = False
     shut_down: bool = False
+    struck: bool = False  # somebody had us send it SIGKILL
     stranger: bool = False  # an earlier keeper's: not our child
 
     @property

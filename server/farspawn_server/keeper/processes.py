@@ -176,6 +176,7 @@ class Processes:
         entry = self._entries.get(uid)
         if entry is None or entry.tree is None:
             return 0
+        entry.struck |= number == signal.SIGKILL
         if tree:
             return send_all(self.members(uid), number)
         if entry.ended is not None:
@@ -337,11 +338,19 @@ class Processes:
             spent = None
             if (usage := how.usage) is not None:
                 spent = Spent(usage.user_seconds, usage.system_seconds, usage.max_resident_bytes)
-            struck = how.signal == signal.SIGKILL and entry.cgroup is not None
-            out_of_memory = entry.cgroup.out_of_memory() if struck and entry.cgroup is not None else None
-            entry.ended = Ended(time.time_ns(), how.code, how.signal, how.core_dumped, spent, out_of_memory)
+            entry.ended = Ended(
+                time.time_ns(), how.code, how.signal, how.core_dumped, spent, self._out_of_memory(entry, how)
+            )
         self._tell(entry)
         failpoint.reach("keeper.exit.told")
+
+    def _out_of_memory(self, entry: Entry, how: exits.Exit) -> bool | None:
+        """Return whether the kernel ended a leader for want of memory; None: it does not tell."""
+        if how.signal != signal.SIGKILL or entry.cgroup is None:
+            return None
+        somebody = entry.cgroup.out_of_memory()
+        # Of a task that we have sent SIGKILL it may have ended another process before.
+        return None if somebody and (entry.struck or entry.uid in self._killing) else somebody
 
     def _note_emptied(self) -> None:
         """The last of a task to die is our own child, so its end brings us here."""

@@ -2,7 +2,7 @@
 
 from farspawn_server.policy.callers import LOCAL, NEEDS, Caller, Grant, Role, Roster, authorise, authorise_renewal
 from farspawn_server.policy.ceilings import Ceilings
-from farspawn_server.policy.limits import Limits, Pace
+from farspawn_server.policy.limits import Limits
 from farspawn_server.policy.policy import Admission, Policy
 from farspawn_server.policy.templates import Parameter, Template
 
@@ -14,7 +14,6 @@ __all__ = [
     "Ceilings",
     "Grant",
     "Limits",
-    "Pace",
     "Parameter",
     "Policy",
     "Role",

@@ -81,7 +81,7 @@ def conversation(
     """Return the handler of a method that takes a stream and gives one."""
 
     async def answers(requests: AsyncIterator[_Request], context: _Context) -> AsyncIterator[Answer]:
-        return method(gate.admit(context, name), requests)
+        return method(gate.admit(context, name), _begun(requests))
 
     return _stream(gate, name, request_type, answers)
 
@@ -150,6 +150,22 @@ async def only(requests: AsyncIterator[_Request]) -> _Request:
         return await _patience.bear(anext(requests))
     except (StopAsyncIteration, TimeoutError):
         raise SpecInvalidError([Violation("", "no message came: send exactly one")]) from None
+
+
+async def _begun(requests: AsyncIterator[_Request]) -> AsyncIterator[_Request]:
+    """Yield the messages of a call that has many.
+
+    Raises:
+        SpecInvalidError: the first one did not come in time.
+    """
+    try:
+        yield await _patience.bear(anext(requests))
+    except StopAsyncIteration:
+        return
+    except TimeoutError:
+        raise SpecInvalidError([Violation("", "no message came: send at least one")]) from None
+    async for request in requests:
+        yield request
 
 
 def _foreseen(error: Exception) -> Exception:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from farspawn_core import failpoint
 from farspawn_server.audit import ACCEPTED, Record, Trail
+from farspawn_server.pace import Pace
 from farspawn_server.store import codec, schema
 from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Uid
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 _MOST_IN_ONE_COMMIT = 512
 _MOST_WAITING = 4096
 """Beyond so many waiting changes, what is only to be put on record is counted and dropped."""
+_REST_PER_SECOND = 10.0
+_REST_AT_ONCE = 10_000.0
+"""Of each identity: what is put on record of calls that do nothing. Beyond it they are counted: the disk is finite."""
 
 
 class StoreError(Exception):
@@ -58,6 +62,7 @@ class Store:
         self._database = schema.connect(path)
         self._inode = path.stat().st_ino
         self._changes: queue.SimpleQueue[_Change | None] = queue.SimpleQueue()
+        self._pace = Pace()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._write, name="store", daemon=True)
         self._thread.start()
@@ -109,8 +114,10 @@ class Store:
 
     def note(self, record: Record) -> None:
         """Put on record, before all changes that are asked for from now on; what cannot be written is counted."""
-        # What will be done is never dropped here: it is as many as are done. Refusals can be a flood.
-        if record.outcome == ACCEPTED or self._changes.qsize() < _MOST_WAITING:
+        # What will be done is never dropped here: it is as many as are done. The rest can be a flood.
+        if record.outcome == ACCEPTED or (
+            self._changes.qsize() < _MOST_WAITING and self._pace.takes(record.identity, _REST_PER_SECOND, _REST_AT_ONCE)
+        ):
             self._changes.put(_Change(None, None, record))
         else:
             self._trail.lose(1)

@@ -20,7 +20,8 @@ from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Adopt, Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
-from farspawn_server.policy import Caller, Limits, Pace, Policy
+from farspawn_server.pace import Pace
+from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import Charge, Ground
@@ -34,6 +35,7 @@ from farspawn_server.task.errors import (
     DrainingError,
     InputClosedError,
     InputOffsetSkippedError,
+    LimitReachedError,
     RecoveringError,
     SpecInvalidError,
     StorageFullError,
@@ -391,7 +393,9 @@ class Supervisor:
         permit = self.policy.permit(caller, spec, secrets)
         registry = self._registry
         self.limits.admit(registry.live_count, registry.live_count_of(caller.identity), registry.live_bytes)
-        self._pace.admit(caller.identity, self.limits.max_launches_per_second)
+        rate = self.limits.max_launches_per_second
+        if rate and not self._pace.takes(caller.identity, rate):
+            raise LimitReachedError("max_launches_per_second", rate)
         assert self._hello is not None
         if permit is not None and not self._hello.confines:
             raise RecoveringError("the agent is being upgraded, its keeper is still the old one: `farspawnd reload`")

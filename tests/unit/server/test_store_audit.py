@@ -91,8 +91,8 @@ def test_a_flood_of_refusals_is_cut_to_a_bound_and_the_rest_is_counted(tmp_path:
 
         holding = asyncio.ensure_future(store._submit(hold))
         await asyncio.to_thread(entered.wait)
-        for _ in range(bound + more):
-            store.note(REFUSAL)
+        for number in range(bound + more):
+            store.note(replace(REFUSAL, identity=str(number % 10)))
         launch = asyncio.ensure_future(store.put(replace(a_task(), revision=1), ENTRY))
         await asyncio.sleep(0)  # so that it is asked for
         held.set()
@@ -103,3 +103,20 @@ def test_a_flood_of_refusals_is_cut_to_a_bound_and_the_rest_is_counted(tmp_path:
     found = verify(tmp_path / "audit")
     assert (found.lines, found.lost) == (bound + 1, more)
     assert audit_lines(tmp_path / "audit")[-1]["outcome"] == ACCEPTED
+
+
+def test_what_one_identity_is_refused_without_end_does_not_fill_the_disk(tmp_path: Path) -> None:
+    async def flood(store: Store) -> None:
+        for _ in range(15):
+            for _ in range(1000):  # no more at once than wait in its queue
+                store.note(REFUSAL)
+            await store.noted(ENTRY)
+        store.note(replace(REFUSAL, identity="somebody else"))
+        await store.noted(ENTRY)
+
+    with_store(tmp_path, flood)
+
+    found = verify(tmp_path / "audit")
+    assert found.lines + found.lost == 15_017
+    assert 10_000 <= sum(line["outcome"] == "SPEC_INVALID" for line in audit_lines(tmp_path / "audit")) < 14_000
+    assert [line["identity"] for line in audit_lines(tmp_path / "audit")][-2:] == ["somebody else", "local"]
