@@ -24,7 +24,7 @@ from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 from farspawn_server.keeper.messages import Answer, Decoder, Hello, Members, encode
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVER_SOCKET = 3
+EXECUTED_WITH_ITS_SOCKET = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
 
 
 class DeafServer:
@@ -38,7 +38,7 @@ class DeafServer:
         with closing(servers):
             self.process = subprocess.Popen(
                 [
-                    *("sh", "-c", f'exec "$@" {SERVER_SOCKET}<&{servers.fileno()}', "sh"),
+                    *(sys.executable, "-c", EXECUTED_WITH_ITS_SOCKET, str(servers.fileno())),
                     *(sys.executable, "-P", "-m", "farspawn_server.rpc", settings),
                 ],
                 pass_fds=[servers.fileno()],
