@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from support.agent import Agent
 from support.bystander import Bystander, bystander, resident_mib
-from support.http2 import Http2, framed
+from support.http2 import Http2, framed, gzipped
 from support.tasks import launch, output, shell
 from support.waiting import until
 
@@ -26,6 +27,12 @@ WATCH = framed(pb.WatchTasksRequest(since_revision=0))
 def other(own_agent: Agent) -> Iterator[Bystander]:
     with bystander(own_agent) as somebody:
         yield somebody
+
+
+def peak_mib(pid: int) -> float:
+    """Return how much memory a process has had at its worst moment."""
+    words = Path(f"/proc/{pid}/status").read_text(encoding="ascii").split()
+    return int(words[words.index("VmHWM:") + 1]) / 1024
 
 
 def test_rapid_resets_cost_others_nothing(own_agent: Agent, other: Bystander) -> None:
@@ -109,6 +116,25 @@ def test_a_message_too_large_is_refused_before_it_has_come(own_agent: Agent, oth
         other.served()
 
         assert attacker.statuses[stream] == RESOURCE_EXHAUSTED
+
+
+def test_a_message_that_inflates_to_a_thousand_times_its_size_is_refused_and_takes_no_room(
+    own_agent: Agent, other: Bystander
+) -> None:
+    bomb = gzipped(pb.LaunchTaskRequest(task_id="x" * (60 << 20)))
+    assert len(bomb) < 1 << 16
+    before = peak_mib(own_agent.server_pid)
+    with Http2(own_agent.address) as attacker:
+        fair = attacker.call("GetSite", gzipped(pb.GetSiteRequest()), encoding="gzip")
+        attacker.send()
+        attacker.until_answered(1)
+        stream = attacker.call("LaunchTask", bomb, encoding="gzip")
+        attacker.send()
+        attacker.until_answered(2)
+        other.served()
+
+        assert attacker.statuses == {fair: 0, stream: RESOURCE_EXHAUSTED}
+        assert peak_mib(own_agent.server_pid) < before + 64
 
 
 @pytest.mark.slow

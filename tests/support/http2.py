@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import select
 import socket
 import ssl
@@ -40,6 +41,12 @@ def framed(message: Message) -> bytes:
     """Return a message as gRPC frames it: a flag and four bytes of length before it."""
     data = message.SerializeToString()
     return struct.pack(">BI", 0, len(data)) + data
+
+
+def gzipped(message: Message) -> bytes:
+    """Return a message as gRPC frames it that is compressed. Say so when calling: `encoding="gzip"`."""
+    data = gzip.compress(message.SerializeToString())
+    return struct.pack(">BI", 1, len(data)) + data
 
 
 class Http2:
@@ -89,8 +96,13 @@ class Http2:
         """Close the connection without a word."""
         self._socket.close()
 
-    def call(self, method: str, data: bytes = b"", *, half_close: bool = True, note: str = "") -> int:
-        """Begin a call with these bytes, and `note` for metadata; return its stream."""
+    def call(
+        self, method: str, data: bytes = b"", *, half_close: bool = True, note: str = "", encoding: str = ""
+    ) -> int:
+        """Begin a call with these bytes, and `note` for metadata; return its stream.
+
+        `encoding`: of its compressed messages. The bytes must fit into the window that the server gives.
+        """
         stream = self._h2.get_next_available_stream_id()
         headers = [
             (":method", "POST"),
@@ -100,10 +112,13 @@ class Http2:
             ("te", "trailers"),
             ("content-type", "application/grpc"),
             *([("note", note)] if note else []),
+            *([("grpc-encoding", encoding)] if encoding else []),
         ]
         self._h2.send_headers(stream, headers, end_stream=half_close and not data)
-        if data:
-            self._h2.send_data(stream, data, end_stream=half_close)
+        most = self._h2.max_outbound_frame_size
+        for begin in range(0, len(data), most):
+            part = data[begin : begin + most]
+            self._h2.send_data(stream, part, end_stream=half_close and begin + most >= len(data))
         return stream
 
     def take(self, stream: int, size: int) -> None:

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
+import queue
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from support.agent import AT_ONCE, FINAL
 from support.refused import refused
-from support.tls import ALICE, TlsSite, tls_site
+from support.tasks import new_id
+from support.tls import ALICE, BOB, TlsSite, tls_site
 from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
+from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +44,63 @@ def site(_site: TlsSite) -> Iterator[TlsSite]:
 
 
 def launch(task_id: str) -> pb.LaunchTaskRequest:
-    return pb.LaunchTaskRequest(task_id=task_id, spec=task_pb2.TaskSpec(argv=["sleep", "600"]))
+    return pb.LaunchTaskRequest(task_id=task_id, spec=task_pb2.TaskSpec(argv=["sleep", "600"], open_input=True))
+
+
+@contextmanager
+def denying(site: TlsSite, whom: str) -> Iterator[None]:
+    """Have somebody denied for a while, without a restart."""
+    try:
+        reconfigure(site, denied=[whom])
+        yield
+    finally:
+        reconfigure(site)
+
+
+def reconfigure(site: TlsSite, *, denied: Sequence[str] = ()) -> None:
+    before = site.log.count("settings renewed")
+    site.configure(denied=denied)
+    os.kill(site.keeper_pid, signal.SIGHUP)
+    until(lambda: site.log.count("settings renewed") > before)
+
+
+def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
+    """Return what somebody connects with whom the authority has given a client's certificate with these names.
+
+    Its common name is Alice's, which means nothing.
+    """
+    authority = x509.load_pem_x509_certificate((site.pki / "ca.pem").read_bytes())
+    signer = serialization.load_pem_private_key((site.pki / "ca.key").read_bytes(), password=None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ALICE)]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return grpc.ssl_channel_credentials(
+        (site.pki / "ca.pem").read_bytes(),
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+        builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+    )
+
+
+def of_another_authority(site: TlsSite, directory: Path, identity: str) -> grpc.ChannelCredentials:
+    """Return what somebody connects with whose certificate a new authority, `directory`/ca.pem, has signed."""
+    pki.make_authority(directory, name="another")
+    pki.issue_client(directory, "somebody", identity=identity)
+    key, chain = ((directory / f"somebody.{kind}").read_bytes() for kind in ("key", "pem"))
+    return grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes(), key, chain)
 
 
 def presented(site: TlsSite) -> str:
@@ -69,12 +135,7 @@ def test_who_has_no_certificate_is_not_connected(site: TlsSite) -> None:
 
 
 def test_a_certificate_of_another_authority_is_not_connected(site: TlsSite, tmp_path: Path) -> None:
-    pki.make_authority(tmp_path, name="another")
-    pki.issue_client(tmp_path, "alice", identity=ALICE)
-    key, chain = ((tmp_path / f"alice.{kind}").read_bytes() for kind in ("key", "pem"))
-    credentials = grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes(), key, chain)
-
-    with site.caller(credentials) as impostor, pytest.raises(grpc.RpcError) as error:
+    with site.caller(of_another_authority(site, tmp_path, ALICE)) as impostor, pytest.raises(grpc.RpcError) as error:
         impostor.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
 
     assert error.value.code() == grpc.StatusCode.UNAVAILABLE
@@ -88,16 +149,22 @@ def test_who_has_no_role_may_do_nothing(site: TlsSite) -> None:
     assert (refusal.reason, refusal.metadata["rule"]) == ("POLICY_DENIED", "grants")
 
 
-def test_a_certificate_that_names_nobody_is_not_an_identity(site: TlsSite) -> None:
-    # Signed by the right authority, but with a host's two names and no URI.
-    pki.issue_site(site.pki, "two-names", hosts=["a.example", "b.example"])
-    credentials = site.credentials("two-names")
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        [x509.UniformResourceIdentifier(ALICE), x509.UniformResourceIdentifier(BOB)],
+        [x509.DNSName("a.example"), x509.DNSName("b.example")],
+    ],
+    ids=["only a common name", "two URIs", "two DNS names"],
+)
+def test_a_certificate_that_names_nobody_or_several_is_no_identity(
+    site: TlsSite, names: Sequence[x509.GeneralName]
+) -> None:
+    with site.caller(signed(site, *names)) as somebody:
+        refusal = refused(lambda: somebody.GetSite(pb.GetSiteRequest(), timeout=PATIENCE))
 
-    with site.caller(credentials) as ambiguous, pytest.raises(grpc.RpcError) as error:
-        ambiguous.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
-
-    # Its purpose is that of a server, which some TLS libraries refuse in the handshake already.
-    assert error.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
 
 
 def test_a_viewer_may_look_and_not_touch(site: TlsSite) -> None:
@@ -110,24 +177,46 @@ def test_a_viewer_may_look_and_not_touch(site: TlsSite) -> None:
     assert refusal.metadata["rule"] == "roles.LaunchTask"
 
 
+def calls_on(stub: TaskLauncherStub, task_id: str) -> list[Callable[[], object]]:
+    """Return a call of each method that must be told of one task."""
+    part = pb.WriteInputRequest(task_id=task_id, data=b"x")
+    return [
+        lambda: stub.StopTask(pb.StopTaskRequest(task_id=task_id)),
+        lambda: stub.SignalTask(pb.SignalTaskRequest(task_id=task_id, signal=9)),
+        lambda: stub.DeleteTask(pb.DeleteTaskRequest(task_id=task_id)),
+        lambda: list(stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id), timeout=PATIENCE)),
+        lambda: list(stub.WriteInput(iter([part]), timeout=PATIENCE)),
+    ]
+
+
 def test_others_tasks_do_not_exist(site: TlsSite) -> None:
     with site.caller("alice") as alice, site.caller("bob") as bob:
         task = alice.LaunchTask(launch("hers")).task
 
-        codes = {
-            refused(lambda: bob.StopTask(pb.StopTaskRequest(task_id="hers"))).code,
-            refused(lambda: bob.StopTask(pb.StopTaskRequest(task_id=task.status.uid))).code,
-            refused(lambda: bob.SignalTask(pb.SignalTaskRequest(task_id="hers", signal=9))).code,
-            refused(lambda: bob.DeleteTask(pb.DeleteTaskRequest(task_id="hers"))).code,
-        }
-        polled = bob.Poll(pb.PollRequest(task_ids=["hers", task.status.uid]))
+        names = ["hers", task.status.uid]
+        codes = {refused(call).code for name in names for call in calls_on(bob, name)}
+        polled = bob.Poll(pb.PollRequest(task_ids=names))
         listed = bob.ListTasks(pb.ListTasksRequest(filter=pb.TaskFilter(owner=ALICE)))
-        watched = next(iter(bob.WatchTasks(pb.WatchTasksRequest())))
 
     assert codes == {grpc.StatusCode.NOT_FOUND}
-    assert list(polled.unknown_task_ids) == ["hers", task.status.uid]
+    assert list(polled.unknown_task_ids) == names
     assert list(listed.tasks) == []
-    assert watched.WhichOneof("event") == "checkpoint"
+
+
+def test_a_watch_tells_nothing_of_others_tasks_whatever_becomes_of_them(site: TlsSite) -> None:
+    with site.caller("alice") as alice, site.caller("bob") as bob:
+        before = alice.LaunchTask(launch("before")).task.status.uid
+        events = iter(bob.WatchTasks(pb.WatchTasksRequest(), timeout=PATIENCE))
+        snapshot = [each.changed.uid for each in iter(lambda: next(events), None) if not each.HasField("checkpoint")]
+        alice.LaunchTask(launch("after"))
+        for name in ("before", "after"):
+            alice.StopTask(pb.StopTaskRequest(task_id=name, plan=AT_ONCE))
+            until_ended(alice, name)
+            alice.DeleteTask(pb.DeleteTaskRequest(task_id=name))
+
+        his = bob.LaunchTask(launch(new_id())).task.status.uid
+
+    assert before not in snapshot
 
 
 def test_two_owners_use_one_id_for_two_tasks(site: TlsSite) -> None:

@@ -11,10 +11,19 @@ import pytest
 from support.agent import AT_ONCE, Agent, until_ended
 from support.processes import ENDS_WITH_7_ON_SIGTERM, REFUSES_SIGTERM, STAYS, state
 from support.tasks import first_lines, launch, members, output, plan, reporting, status_of, stop
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
+
+# The kernel queues real-time signals where it merges others, and hands out the lower one first: none goes uncounted.
+COUNTS_STOPS_UNTIL_TOLD = """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGRTMIN, signal.SIGRTMAX})
+report()
+while signal.sigwait({signal.SIGRTMIN, signal.SIGRTMAX}) == signal.SIGRTMIN:
+    os.write(1, b"asked\\n")
+os._exit(7)
+"""
 
 
 def ready(agent: Agent, body: str, **options: object) -> str:
@@ -163,6 +172,25 @@ def test_a_second_stop_keeps_the_time_of_the_first(agent: Agent) -> None:
     second = stop(agent.stub, task_id, plan(linger=1800))
 
     assert second.times.stop_requested == first.times.stop_requested
+
+
+@pytest.mark.parametrize("linger", [0, 0.1])
+def test_many_stops_at_the_same_moment_are_one_stop(agent: Agent, linger: float) -> None:
+    task_id = ready(agent, COUNTS_STOPS_UNTIL_TOLD)
+    request = pb.StopTaskRequest(task_id=task_id, plan=plan(linger=linger, signal=signal.SIGRTMIN, grace=3600))
+
+    calls = [agent.stub.StopTask.future(request) for _ in range(32)]
+    answers = [call.result(PATIENCE).status for call in calls]
+    first_lines(agent.stub, task_id, 2)
+    os.kill(answers[0].pid, signal.SIGRTMAX)
+    ended = until_ended(agent.stub, task_id)
+    calls = [agent.stub.StopTask.future(request) for _ in range(32)]
+
+    assert len({answer.times.stop_requested.ToNanoseconds() for answer in answers}) == 1
+    assert output(agent.stub, task_id).count(b"asked") == 1
+    assert (ended.outcome.exit_code, ended.outcome.cause) == (7, task_pb2.CAUSE_STOP_REQUESTED)
+    assert ended.times.stop_requested == answers[0].times.stop_requested
+    assert [call.result(PATIENCE).status for call in calls] == [ended] * 32
 
 
 def test_stopping_an_ended_task_returns_its_final_state(agent: Agent) -> None:

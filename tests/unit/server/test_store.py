@@ -6,18 +6,29 @@ import asyncio
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
-from support.values import a_task, every_kind_of_task
+from support.values import EXIT_0, MOMENT, a_task, every_kind_of_task, in_state
 
 from farspawn_server.audit import Trail
-from farspawn_server.store import Store, StoreError
+from farspawn_server.store import Store, StoreError, schema
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import State
-from farspawn_server.task.spec import Uid
+from farspawn_server.task.outcome import CleanupOutcome, State
+from farspawn_server.task.spec import (
+    Cleanup,
+    Permit,
+    Readiness,
+    Resources,
+    RestartMode,
+    RestartPolicy,
+    Spec,
+    Uid,
+)
 
 _T = TypeVar("_T")
 DATA = Path(__file__).parents[2] / "data"
@@ -158,19 +169,69 @@ def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path) -> No
     assert path.read_bytes() == before
 
 
-def test_a_database_of_the_first_version_is_read_with_all_its_fields(path: Path) -> None:
-    shutil.copy(DATA / "farspawn-v1.db", path)
+def tasks_of_the_second_version() -> list[Task]:
+    """Return what `tests/data/farspawn-v2.db` holds. Do not change it.
+
+    Besides the tasks of the first version: one in its second attempt, one whose cleanup runs, and with a permit one
+    that runs and one that has ended.
+    """
+    spec: dict[str, Any] = {
+        "restart": RestartPolicy(
+            RestartMode.ON_FAILURE, 3, timedelta(seconds=2), timedelta(hours=1), timedelta(days=1)
+        ),
+        "cleanup": Cleanup(("rm", "-r", "x"), timedelta(seconds=5)),
+        "open_input": True,
+        "readiness": Readiness(log_line="up"),
+        "resources": Resources(1 << 30, 60, 100, 10, 1 << 31, 5, 1 << 20),
+    }
+    asked = {"argv": (), "template": "train", "parameters": {"round": "3"}, "template_revision": "r1"}
+    permit = Permit(
+        terms=Spec(("train", "--round", "3"), **spec),
+        template_revision="r1",
+        secrets={"TOKEN": "hush"},
+        directories=("/data",),
+        sha256="ab" * 32,
+        cleanup_sha256="cd" * 32,
+        user="nobody",
+    )
+    running = replace(in_state(State.RUNNING, "uid-D", **asked).made_ready(), permit=permit)
+    ended = replace(in_state(State.RUNNING, "uid-E", **asked), permit=permit).leader_ended(EXIT_0).exited(MOMENT, 0.0)
+    kinds = [
+        *every_kind_of_task(),
+        in_state(State.PENDING, "uid-B").next_attempt("keeper-2", "boot-1").running(7, 1, MOMENT.wall, MOMENT),
+        in_state(State.RUNNING, "uid-C", **spec).leader_ended(EXIT_0).exited(MOMENT, 0.0),
+        running,
+        ended.cleaned_up(CleanupOutcome(code=1), MOMENT, dice=0.0),
+    ]
+    return [replace(task, revision=revision) for revision, task in enumerate(kinds, start=1)]
+
+
+KEPT = {"farspawn-v1.db": every_kind_of_task(), "farspawn-v2.db": tasks_of_the_second_version()}
+
+
+def test_a_database_of_each_version_is_kept() -> None:
+    versions = range(1, len(schema._MIGRATIONS) + 1)
+
+    assert {path.name for path in DATA.glob("*.db")} == set(KEPT) == {f"farspawn-v{number}.db" for number in versions}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_database_of_any_version_is_read_with_all_its_fields(path: Path, name: str) -> None:
+    shutil.copy(DATA / name, path)
+    with closing(sqlite3.connect(path)) as database:
+        assert f"farspawn-v{database.execute('PRAGMA user_version').fetchone()[0]}.db" == name
 
     revision, tasks = with_store(path, load)
 
     by_uid = {task.uid: task for task in tasks}
     assert revision == 41
     assert {task.state for task in tasks} == set(State)
-    assert [by_uid[task.uid] for task in every_kind_of_task()] == every_kind_of_task()
+    assert [by_uid[task.uid] for task in KEPT[name]] == KEPT[name]
 
 
-def test_the_digests_in_a_database_of_the_first_version_are_still_those_of_their_specs(path: Path) -> None:
-    shutil.copy(DATA / "farspawn-v1.db", path)
+@pytest.mark.parametrize("name", KEPT)
+def test_the_digests_in_a_database_of_any_version_are_still_those_of_their_specs(path: Path, name: str) -> None:
+    shutil.copy(DATA / name, path)
 
     _, tasks = with_store(path, load)
 
