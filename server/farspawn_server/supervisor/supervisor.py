@@ -17,7 +17,7 @@ from typing import TypeVar
 from farspawn_core import failpoint
 from farspawn_server.audit import EXISTING
 from farspawn_server.changes import Changes, Deletion
-from farspawn_server.keeper.messages import Adopt, Hello, Holding
+from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.pace import Pace
@@ -25,8 +25,7 @@ from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import Charge, Ground
-from farspawn_server.supervisor.orders import order
-from farspawn_server.supervisor.recovery import Verdict, judge
+from farspawn_server.supervisor.recovery import take_stock
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.trimming import Trimmer
 from farspawn_server.supervisor.uid import continue_after, uuid7
@@ -103,30 +102,10 @@ class Supervisor:
             continue_after(tasks[-1].uid)
         failpoint.reach("server.recovery.loaded")
         ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
-        holdings = {holding.uid: holding for holding in hello.holdings}
-        lost: list[Coroutine[None, None, None]] = []
-        for task in tasks:
-            charge = Charge(task, ground)
+        charges = [Charge(task, ground) for task in tasks]
+        for charge in charges:
             self._registry.add(charge)
-            if task.state.final:
-                continue
-            holding = holdings.pop(task.run, None)
-            verdict, cause, message = judge(task, hello, holding)
-            if verdict is Verdict.LOSE:
-                lost.append(charge.lose(cause, message))
-                continue
-            if verdict is Verdict.SPAWN:
-                link.spawn(order(task, self._logs))
-            elif verdict is Verdict.ADOPT:
-                pid = 0 if task.ending else task.pid
-                link.adopt(Adopt(task.run, pid, task.start_time, task.times.started or 0))
-            elif holding is not None:
-                charge.hold(holding)
-            charge.resume()
-        for run in holdings:
-            # No process without a task. Mostly these have ended and were stored, and the server died before it said so.
-            link.kill(run)
-            link.forget(run)
+        lost = take_stock(charges, ground)
         failpoint.reach("server.recovery.judged")
         await asyncio.gather(*lost)  # together, so that they share commits
         await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
