@@ -25,10 +25,16 @@ ATTACKS = (
     "rapid_reset",
     "thousands_of_streams",
     "empty_calls",
+    "withheld_messages",
+    "oversized_messages",
     "silent_connections",
+    "idle_connections",
+    "too_many_connections",
     "pings",
+    "large_metadata",
     "endless_headers",
     "slow_readers",
+    "slow_watchers",
 )
 SECONDS = 2.0
 

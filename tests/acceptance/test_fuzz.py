@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +57,7 @@ max_live_tasks = 50
 max_ended_tasks = 200
 
 [ceilings]
-max_runtime_seconds = 2
+max_runtime_seconds = 10
 
 [templates.train]
 argv = ["/bin/echo", "{round}", "x{site}"]
@@ -68,10 +69,12 @@ parameters.site.default = ""
 """
 
 
-def right(method: str, task_id: str) -> Message:
+def right(method: str, number: int) -> Message:
     """Return a message that does something, for others to be near to."""
-    reads = task_id.endswith("7")  # and so lives; with more of these there would be no room for others
-    spec = task_pb2.TaskSpec(argv=["/bin/cat"], stop=AT_ONCE, open_input=reads)
+    task_id = f"fuzz-{number % 97}"
+    reader = f"fuzz-{number % 8 + 1}7"
+    # Who reads lives: with more of these there would be no room for others.
+    spec = task_pb2.TaskSpec(argv=["/bin/cat"], stop=AT_ONCE, open_input=task_id.endswith("7"))
     known: dict[str, Message] = {
         "LaunchTask": pb.LaunchTaskRequest(task_id=task_id, spec=spec),
         "StopTask": pb.StopTaskRequest(task_id=task_id),
@@ -79,8 +82,8 @@ def right(method: str, task_id: str) -> Message:
         "WatchTasks": pb.WatchTasksRequest(since_revision=1),
         "ListTasks": pb.ListTasksRequest(page_size=5),
         "ReadLogs": pb.ReadLogsRequest(task_id=task_id),
-        "WriteInput": pb.WriteInputRequest(task_id=task_id, data=b"x"),
-        "SignalTask": pb.SignalTaskRequest(task_id=task_id, signal=15),
+        "WriteInput": pb.WriteInputRequest(task_id=reader, data=b"x"),
+        "SignalTask": pb.SignalTaskRequest(task_id=reader, signal=signal.SIGCONT),
         "DeleteTask": pb.DeleteTaskRequest(task_id=task_id),
         "GetSite": pb.GetSiteRequest(),
     }
@@ -103,7 +106,10 @@ def may_go_on(method: str, messages: list[bytes]) -> bool:
 
 
 async def call(channel: grpc.aio.Channel, method: str, messages: list[bytes]) -> grpc.StatusCode | None:
-    """Make a call and return its end. None: it goes on, and was hung up on; a stream only once it had answered."""
+    """Make a call and return its end.
+
+    None: it goes on, and was hung up on, a stream only once it had answered; or grpc.aio keeps the end to itself.
+    """
     start: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
         f"/{SERVICE.full_name}/{method}", request_serializer=None, response_deserializer=None
     )
@@ -132,7 +138,7 @@ async def attack(address: str, seeds: Iterator[int], ids: list[str]) -> Ends:
             name, kind = methods[seed % len(methods)]
             fuzz = Fuzz(seed, ids)
             count = 1 if seed % 50 else seed // 50 % 4  # mostly the one that there should be
-            messages = [fuzz.wire(kind, right(name, f"fuzz-{seed % 97}")) for _ in range(count)]
+            messages = [fuzz.wire(kind, right(name, seed)) for _ in range(count)]
             code = await call(channel, name, messages)
             assert code is None or code in FORESEEN, (
                 f"{name} with seed {seed}: {code}; {[each.hex()[:999] for each in messages]}"

@@ -169,7 +169,7 @@ class _CauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     CAUSE_LAUNCH_FAILED: _Cause.ValueType  # 6
     """The process could not be started."""
     CAUSE_HOST_REBOOTED: _Cause.ValueType  # 7
-    """The machine was rebooted while the task ran."""
+    """The machine was rebooted while the task ran, or before its next attempt."""
     CAUSE_KEEPER_LOST: _Cause.ValueType  # 8
     """The keeper died, and with it what it knew of the task."""
 
@@ -193,7 +193,7 @@ CAUSE_SITE_SHUTDOWN: Cause.ValueType  # 5
 CAUSE_LAUNCH_FAILED: Cause.ValueType  # 6
 """The process could not be started."""
 CAUSE_HOST_REBOOTED: Cause.ValueType  # 7
-"""The machine was rebooted while the task ran."""
+"""The machine was rebooted while the task ran, or before its next attempt."""
 CAUSE_KEEPER_LOST: Cause.ValueType  # 8
 """The keeper died, and with it what it knew of the task."""
 Global___Cause: typing_extensions.TypeAlias = Cause

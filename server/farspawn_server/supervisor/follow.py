@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -149,6 +149,7 @@ async def read_logs(
     elif not there.earliest <= offset <= there.size:
         raise LogOffsetExpiredError(offset, earliest=there.earliest, end=there.size)
     yield Header(earliest=there.earliest, start=offset, attempt=attempt)
+    last = math.inf if until_ended else there.size  # a task that writes faster than is read would never let us end
     patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
     while True:
         # Asked before reading: what was written before the end is read after it was seen.
@@ -156,6 +157,8 @@ async def read_logs(
         chunk = await asyncio.to_thread(read_chunk, path, offset)
         if chunk.data and chunk.earliest > offset:
             raise LogOffsetExpiredError(offset, earliest=chunk.earliest, end=chunk.size)
+        if offset + len(chunk.data) > last:
+            chunk = replace(chunk, data=chunk.data[: there.size - offset])
         if chunk.data:
             yield chunk
             offset += len(chunk.data)
@@ -163,7 +166,7 @@ async def read_logs(
         elif complete or not until_ended or charge.task.state.final:
             if is_deleted():  # and its output with it: nobody knows what more there was
                 raise TaskNotFoundError(charge.task.task_id)
-            yield End(offset, complete)
+            yield End(offset, complete and offset >= chunk.size)
             return
         else:
             await changes.wait([charge.task.uid], patience)

@@ -1,4 +1,4 @@
-"""What a stored task becomes when the server starts: decided from what is stored and what the keeper holds, and begun."""
+"""What a stored task becomes when the server starts: judged by what is stored and what the keeper holds, and begun."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Verdict(enum.Enum):
 def judge(task: Task, hello: Hello, holding: Holding | None) -> tuple[Verdict, Cause, str]:
     """Return what to do, and for LOSE why."""
     if task.boot != hello.boot:
-        return Verdict.LOSE, Cause.HOST_REBOOTED, "the machine was rebooted while the task ran"
+        when = "before its next attempt" if task.state is State.PENDING else "while the task ran"
+        return Verdict.LOSE, Cause.HOST_REBOOTED, f"the machine was rebooted {when}"
     if task.state is State.PENDING:
         return Verdict.RESUME, Cause.COMPLETED, ""
     if holding is not None:

@@ -166,14 +166,16 @@ class Task:
         self._must_be(State.RUNNING, State.STOPPING)
         if self.leader is None:
             raise ValueError(f"task {self.uid} cannot have exited: its leader has not")
-        outcome = Outcome(
+        return self._ended(State.EXITED, self._exit(self.leader, survivors), moment, dice)
+
+    def _exit(self, leader: LeaderExit, survivors: tuple[Survivor, ...] = ()) -> Outcome:
+        return Outcome(
             cause=self.cause,
             stopped_by=self.stop.by if self.stop and self.cause is Cause.STOP_REQUESTED else "",
-            leader=self.leader,
+            leader=leader,
             survivors=survivors,
             message=f"{len(survivors)} processes could not be ended" if survivors else "",
         )
-        return self._ended(State.EXITED, outcome, moment, dice)
 
     def failed(self, failure: LaunchFailure, moment: Moment, dice: float) -> Task:
         """The process never started."""
@@ -185,11 +187,20 @@ class Task:
         self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
         outcome = Outcome(cause, message=message)
         if cause is Cause.HOST_REBOOTED:
-            if self.ending is not None:  # how the attempt ended was known before
-                outcome = replace(self.ending.outcome, cleanup=CleanupOutcome())
-                return self._final(self.ending.state, outcome, moment)
-            return self._final(State.LOST, outcome, moment)
+            return self._rebooted(outcome, moment)
         return self._ended(State.LOST, outcome, moment, dice)
+
+    def _rebooted(self, outcome: Outcome, moment: Moment) -> Task:
+        """Nothing of it lives: what was known before stays known, and nothing is started any more."""
+        if self.state is State.PENDING:  # the attempts before keep their outcomes
+            return self.next_attempt(self.keeper, self.boot)._final(State.LOST, outcome, moment)  # noqa: SLF001  # a copy of ourselves
+        if self.ending is not None:
+            known = replace(self.ending.outcome, cleanup=CleanupOutcome(timed_out=self.ending.killed))
+            return self._final(self.ending.state, known, moment)
+        if self.leader is not None:
+            cleanup = None if self.terms.cleanup is None else CleanupOutcome()
+            return self._final(State.EXITED, replace(self._exit(self.leader), cleanup=cleanup), moment)
+        return self._final(State.LOST, outcome, moment)
 
     def cleanup_killed(self) -> Task:
         """The cleanup command took too long, and is being killed."""

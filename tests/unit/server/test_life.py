@@ -213,11 +213,31 @@ def test_a_task_that_waits_for_its_next_attempt_gets_none_after_a_reboot() -> No
     assert (task.outcome is None, task.restart_at, task.times.ended) == (False, None, LATER.wall)
 
 
-@pytest.mark.xfail(reason="lost() leaves the attempt that had ended in `earlier` and makes a second outcome for it")
-def test_a_reboot_between_two_attempts_does_not_make_one_attempt_two() -> None:
-    task = rebooted(in_state(State.PENDING))
+def test_a_reboot_between_two_attempts_loses_the_next_one_and_not_the_one_that_had_ended() -> None:
+    waiting = in_state(State.PENDING)
 
-    assert task.attempt not in [attempt.number for attempt in task.earlier]
+    task = rebooted(waiting)
+
+    assert (task.state, task.attempt, task.earlier) == (State.LOST, waiting.attempt + 1, waiting.earlier)
+    assert [each.outcome.leader for each in task.earlier] == [EXIT_0]
+
+
+@pytest.mark.parametrize("cleanup", [None, CLEANUP], ids=["no cleanup", "cleanup"])
+def test_an_exit_that_was_known_is_known_after_a_reboot(cleanup: Cleanup | None) -> None:
+    task = rebooted(in_state(State.RUNNING, restart=ALWAYS, cleanup=cleanup).leader_ended(EXIT_0))
+
+    assert task.outcome is not None
+    assert (task.state, task.outcome.leader, task.outcome.cause) == (State.EXITED, EXIT_0, Cause.COMPLETED)
+    assert task.outcome.cleanup == (None if cleanup is None else CleanupOutcome())
+
+
+def test_a_cleanup_that_took_too_long_is_known_after_a_reboot() -> None:
+    cleaning = in_state(State.RUNNING, cleanup=CLEANUP).leader_ended(EXIT_0).exited(MOMENT, dice=0.0).cleanup_killed()
+
+    task = rebooted(cleaning)
+
+    assert task.outcome is not None
+    assert task.outcome.cleanup == CleanupOutcome(timed_out=True)
 
 
 @pytest.mark.parametrize(
