@@ -19,7 +19,7 @@ MOST_STREAMS = 100
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE = 3, 8, 14
 REFUSED_STREAM = 7
 ONE_MESSAGE = ["LaunchTask", "StopTask", "Poll", "WatchTasks", "ListTasks", "ReadLogs", "SignalTask", "DeleteTask"]
-ONE_MESSAGE += ["GetSite", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
+ONE_MESSAGE += ["WriteInput", "GetSite", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]
 WATCH = framed(pb.WatchTasksRequest(since_revision=0))
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from farspawn import _pki as pki
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
@@ -67,3 +72,40 @@ def tls_site() -> Iterator[TlsSite]:
         with TlsSite(directory, port) as site:
             yield site
             site.check_log()
+
+
+def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
+    """Return what somebody connects with whom the authority has given a client's certificate with these names.
+
+    Its common name is Alice's, which means nothing.
+    """
+    authority = x509.load_pem_x509_certificate((site.pki / "ca.pem").read_bytes())
+    signer = serialization.load_pem_private_key((site.pki / "ca.key").read_bytes(), password=None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ALICE)]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return grpc.ssl_channel_credentials(
+        (site.pki / "ca.pem").read_bytes(),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
+    )
+
+
+def of_another_authority(site: TlsSite, directory: Path, identity: str) -> grpc.ChannelCredentials:
+    """Return what somebody connects with whose certificate a new authority, `directory`/ca.pem, has signed."""
+    pki.make_authority(directory, name="another")
+    pki.issue_client(directory, "somebody", identity=identity)
+    key, chain = ((directory / f"somebody.{kind}").read_bytes() for kind in ("key", "pem"))
+    return grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes(), key, chain)

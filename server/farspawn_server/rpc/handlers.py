@@ -7,10 +7,11 @@ ever. Here it is refused.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -53,7 +54,7 @@ def one_answer(
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             refusal = _foreseen(error)
             gate.refused(context, name, request, refusal)
-            return await _refuse(context, refusal)
+            await _refuse(context, refusal)
 
     return register(grpc.stream_unary_rpc_method_handler, handle, request_type)
 
@@ -175,11 +176,21 @@ def _foreseen(error: Exception) -> Exception:
     return error
 
 
-async def _refuse(context: _Context, error: Exception) -> Message:
+async def _refuse(context: _Context, error: Exception) -> NoReturn:
     """End the call with the status of an error. What we did not foresee is logged here and not told."""
     if isinstance(error, Refusal):
-        code, message, trailers = status_of(error)
-        await context.abort(code, message, trailers)
+        await abort(context, *status_of(error))
     log.error("call failed", exc_info=error)
-    await context.abort(grpc.StatusCode.INTERNAL, "an error in the agent: see its log")
+    await abort(context, grpc.StatusCode.INTERNAL, "an error in the agent: see its log")
+
+
+async def abort(
+    context: _Context, code: grpc.StatusCode, message: str, trailers: Sequence[tuple[str, str | bytes]] = ()
+) -> NoReturn:
+    """End a call with a status, if it has none yet."""
+    try:
+        await context.abort(code, message, tuple(trailers))
+    except grpc.aio.InternalError:
+        # gRPC has ended it, as that of a message too large, and is about to cancel us.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort raises")

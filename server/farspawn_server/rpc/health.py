@@ -14,7 +14,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2
 
-from farspawn_server.rpc.handlers import only, register, send
+from farspawn_server.rpc.handlers import abort, only, register, send
 from farspawn_server.task.errors import ReaderTooSlowError, SpecInvalidError
 
 NAME = health.SERVICE_NAME
@@ -49,7 +49,7 @@ class Health:
         """Check."""
         service = await _service(requests, context)
         if service not in self._services:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {service!r} here")
+            await abort(context, grpc.StatusCode.NOT_FOUND, f"no service {service!r} here")
         return self._answer(service)
 
     async def watch(self, requests: _Requests, context: _Context) -> None:
@@ -58,7 +58,7 @@ class Health:
         try:
             await send(context, news)
         except ReaderTooSlowError as error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
 
     async def _news(self, service: str) -> AsyncIterator[Message]:
         while True:
@@ -76,6 +76,6 @@ async def _service(requests: _Requests, context: _Context) -> str:
     try:
         request = await only(requests)
     except (SpecInvalidError, DecodeError) as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
     service: str = request.service
     return service

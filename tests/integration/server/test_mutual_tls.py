@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import os
 import queue
@@ -16,13 +15,10 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from support.agent import AT_ONCE, FINAL
+from support.agent import AT_ONCE, FINAL, until_ended
 from support.refused import refused
 from support.tasks import new_id
-from support.tls import ALICE, BOB, TlsSite, tls_site
+from support.tls import ALICE, BOB, TlsSite, of_another_authority, signed, tls_site
 from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
@@ -47,6 +43,23 @@ def launch(task_id: str) -> pb.LaunchTaskRequest:
     return pb.LaunchTaskRequest(task_id=task_id, spec=task_pb2.TaskSpec(argv=["sleep", "600"], open_input=True))
 
 
+def lets_in(site: TlsSite, credentials: grpc.ChannelCredentials) -> bool:
+    """Whether a new connection with these gets an answer."""
+    with site.caller(credentials) as somebody:
+        try:
+            somebody.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def trust(site: TlsSite, authorities: bytes) -> None:
+    """Replace the file of the authorities that sign callers' certificates."""
+    beside = site.pki / "new-ca.pem"
+    beside.write_bytes(authorities)
+    beside.replace(site.pki / "ca.pem")
+
+
 @contextmanager
 def denying(site: TlsSite, whom: str) -> Iterator[None]:
     """Have somebody denied for a while, without a restart."""
@@ -62,45 +75,6 @@ def reconfigure(site: TlsSite, *, denied: Sequence[str] = ()) -> None:
     site.configure(denied=denied)
     os.kill(site.keeper_pid, signal.SIGHUP)
     until(lambda: site.log.count("settings renewed") > before)
-
-
-def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
-    """Return what somebody connects with whom the authority has given a client's certificate with these names.
-
-    Its common name is Alice's, which means nothing.
-    """
-    authority = x509.load_pem_x509_certificate((site.pki / "ca.pem").read_bytes())
-    signer = serialization.load_pem_private_key((site.pki / "ca.key").read_bytes(), password=None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ALICE)]))
-        .issuer_name(authority.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    return grpc.ssl_channel_credentials(
-        (site.pki / "ca.pem").read_bytes(),
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
-        builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM),
-    )
-
-
-def of_another_authority(site: TlsSite, directory: Path, identity: str) -> grpc.ChannelCredentials:
-    """Return what somebody connects with whose certificate a new authority, `directory`/ca.pem, has signed."""
-    pki.make_authority(directory, name="another")
-    pki.issue_client(directory, "somebody", identity=identity)
-    key, chain = ((directory / f"somebody.{kind}").read_bytes() for kind in ("key", "pem"))
-    return grpc.ssl_channel_credentials((site.pki / "ca.pem").read_bytes(), key, chain)
 
 
 def presented(site: TlsSite) -> str:
@@ -203,20 +177,32 @@ def test_others_tasks_do_not_exist(site: TlsSite) -> None:
     assert list(listed.tasks) == []
 
 
+def told_of(events: Iterator[pb.WatchTasksResponse], last: Callable[[pb.WatchTasksResponse], bool]) -> set[str]:
+    """Return the uids that a watch tells, up to an event of this kind."""
+    uids = set()
+    for event in events:
+        uids.add(event.changed.uid or event.deleted_uid)
+        if last(event):
+            break
+    return uids - {""}  # a checkpoint's
+
+
 def test_a_watch_tells_nothing_of_others_tasks_whatever_becomes_of_them(site: TlsSite) -> None:
     with site.caller("alice") as alice, site.caller("bob") as bob:
-        before = alice.LaunchTask(launch("before")).task.status.uid
-        events = iter(bob.WatchTasks(pb.WatchTasksRequest(), timeout=PATIENCE))
-        snapshot = [each.changed.uid for each in iter(lambda: next(events), None) if not each.HasField("checkpoint")]
-        alice.LaunchTask(launch("after"))
-        for name in ("before", "after"):
-            alice.StopTask(pb.StopTaskRequest(task_id=name, plan=AT_ONCE))
-            until_ended(alice, name)
-            alice.DeleteTask(pb.DeleteTaskRequest(task_id=name))
-
+        hers = [alice.LaunchTask(launch("before")).task.status.uid]
+        events = bob.WatchTasks(pb.WatchTasksRequest(), timeout=PATIENCE)
+        snapshot = told_of(events, lambda event: event.HasField("checkpoint"))
+        hers.append(alice.LaunchTask(launch("after")).task.status.uid)
+        for uid in hers:
+            alice.StopTask(pb.StopTaskRequest(task_id=uid, plan=AT_ONCE))
+            until_ended(alice, uid)
+            alice.DeleteTask(pb.DeleteTaskRequest(task_id=uid))
         his = bob.LaunchTask(launch(new_id())).task.status.uid
+        bob.StopTask(pb.StopTaskRequest(task_id=his, plan=AT_ONCE))
+        later = told_of(events, lambda event: event.changed.state in FINAL)
 
-    assert before not in snapshot
+    assert snapshot.isdisjoint(hers)
+    assert later == {his}
 
 
 def test_two_owners_use_one_id_for_two_tasks(site: TlsSite) -> None:
@@ -241,35 +227,51 @@ def test_an_admin_sees_all_and_names_others_tasks_by_uid(site: TlsSite) -> None:
     assert stopped.state == task_pb2.TASK_STATE_STOPPING
 
 
-def test_who_is_denied_is_out_from_the_next_call_and_its_streams_end(site: TlsSite) -> None:
+def watching(stub: TaskLauncherStub) -> Iterator[object]:
+    return stub.WatchTasks(pb.WatchTasksRequest(), timeout=PATIENCE)
+
+
+def following(stub: TaskLauncherStub) -> Iterator[object]:
+    task_id = new_id()
+    stub.LaunchTask(launch(task_id))
+    return stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id, follow=True), timeout=PATIENCE)
+
+
+def writing(stub: TaskLauncherStub) -> Iterator[object]:
+    task_id = new_id()
+    stub.LaunchTask(launch(task_id))
+    parts: queue.SimpleQueue[pb.WriteInputRequest | None] = queue.SimpleQueue()
+    parts.put(pb.WriteInputRequest(task_id=task_id, data=b"x"))
+    stream = stub.WriteInput(iter(parts.get, None), timeout=PATIENCE)
+    stream.add_callback(lambda: parts.put(None))  # our side stays open until the server ends the call
+    return stream
+
+
+@pytest.mark.parametrize("open_stream", [watching, following, writing])
+@pytest.mark.parametrize("by", ["identity", "fingerprint"])
+def test_who_is_denied_is_out_from_the_next_call_and_its_streams_end(
+    site: TlsSite, open_stream: Callable[[TaskLauncherStub], Iterator[object]], by: str
+) -> None:
+    whom = ALICE if by == "identity" else pki.show(site.pki / "alice.pem").fingerprint
     with site.caller("alice") as alice:
-        stream = alice.WatchTasks(pb.WatchTasksRequest())
-        next(iter(stream))
+        stream = open_stream(alice)
+        next(stream)
+        with denying(site, whom):
+            ended = refused(lambda: list(stream))
+            refusal = refused(lambda: alice.GetSite(pb.GetSiteRequest()))
 
-        site.configure(denied=[ALICE])
-        os.kill(site.keeper_pid, signal.SIGHUP)
-        with pytest.raises(grpc.RpcError) as ended:
-            for _ in stream:
-                pass
-        refusal = refused(lambda: alice.GetSite(pb.GetSiteRequest()))
-    site.configure()
-    os.kill(site.keeper_pid, signal.SIGHUP)
-
-    assert ended.value.code() == grpc.StatusCode.PERMISSION_DENIED
-    assert refusal.metadata["rule"] == "denied"
+    assert (ended.code, ended.metadata["rule"]) == (grpc.StatusCode.PERMISSION_DENIED, "denied")
+    assert (refusal.code, refusal.metadata["rule"]) == (grpc.StatusCode.PERMISSION_DENIED, "denied")
 
 
-def test_a_certificate_is_denied_by_its_fingerprint(site: TlsSite) -> None:
-    site.configure(denied=[pki.show(site.pki / "bob.pem").fingerprint])
-    os.kill(site.keeper_pid, signal.SIGHUP)
+def test_who_is_denied_by_fingerprint_comes_with_another_certificate(site: TlsSite) -> None:
+    pki.issue_client(site.pki, "bob-again", identity=BOB)
 
-    with site.caller("bob") as bob:
-        until(lambda: _is_refused(bob))
-    site.configure()
-    os.kill(site.keeper_pid, signal.SIGHUP)
+    with denying(site, pki.show(site.pki / "bob.pem").fingerprint):
+        assert not lets_in(site, site.credentials("bob"))
+        assert lets_in(site, site.credentials("bob-again"))
 
-    with site.caller("bob") as bob:
-        assert until(lambda: not _is_refused(bob))
+    assert lets_in(site, site.credentials("bob"))
 
 
 def test_bad_new_settings_change_nothing(site: TlsSite) -> None:
@@ -298,9 +300,16 @@ def test_a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not(site:
     (site.pki / "site.key").write_bytes(good)
 
 
-def _is_refused(stub: object) -> bool:
-    try:
-        stub.GetSite(pb.GetSiteRequest(), timeout=PATIENCE)  # type: ignore[attr-defined]
-    except grpc.RpcError:
-        return True
-    return False
+def test_new_authorities_are_taken_without_a_restart_and_old_ones_given_up(site: TlsSite, tmp_path: Path) -> None:
+    server = site.server_pid
+    newcomer, old = of_another_authority(site, tmp_path, BOB), (site.pki / "ca.pem").read_bytes()
+    assert not lets_in(site, newcomer)
+
+    trust(site, old + (tmp_path / "ca.pem").read_bytes())
+    until(lambda: lets_in(site, newcomer))
+    assert lets_in(site, site.credentials("alice"))
+
+    trust(site, old)
+    until(lambda: not lets_in(site, newcomer))
+    assert lets_in(site, site.credentials("alice"))
+    assert site.server_pid == server
