@@ -18,9 +18,9 @@ from farspawn_server.keeper.messages import Holding, holding_of
 class Handed:
     """One task.
 
-    `killing`, `forgotten` and `stranger` are those of the table; `input` is the descriptor of the writing end of its
-    standard input, which outlives the exec, and the offset that was reached; `input_length` that of an input that has
-    ended; `pidfd` the descriptor of a stranger's leader that lived.
+    `killing`, `forgotten`, `stranger` and `struck` are those of the table; `input` is the descriptor of the writing
+    end of its standard input, which outlives the exec, and the offset that was reached; `input_length` that of an
+    input that has ended; `pidfd` the descriptor of a stranger's leader that lived.
     """
 
     holding: Holding
@@ -30,6 +30,7 @@ class Handed:
     input: tuple[int, int] | None = None
     input_length: int | None = None
     pidfd: int | None = None
+    struck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def take(descriptor: int) -> Handover:
                 input=tuple(task["input"]) if task.get("input") else None,
                 input_length=task.get("input_length"),
                 pidfd=task.get("pidfd"),
+                struck=task.get("struck", False),
             )
             for task in fields["tasks"]
         ],

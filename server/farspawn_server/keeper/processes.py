@@ -84,6 +84,7 @@ class Processes:
                 input=self.inputs.opened(uid),
                 input_length=self.inputs.length(uid),
                 pidfd=self._strangers.leave(uid),
+                struck=entry.struck,
             )
             for uid, entry in self._entries.items()
         ]
@@ -109,6 +110,7 @@ class Processes:
                 if entry.left:
                     self._left_behind[entry.uid] = entry
             self._entries[holding.uid].forgotten = handed.forgotten
+            self._entries[holding.uid].struck = handed.struck
             if handed.pidfd is not None:
                 self._strangers.take(handed.pidfd, holding.uid)
             if handed.input is not None:

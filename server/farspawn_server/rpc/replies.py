@@ -13,6 +13,7 @@ from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
 from farspawn_server.rpc.spec_replies import span, spec
+from farspawn_server.rpc.written import Written
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
@@ -81,19 +82,13 @@ def status(value: Task) -> task_pb2.TaskStatus:
     )
 
 
-# A status is read far more often than it changes. By what names it, not by the task: that would keep its spec too.
-_written: dict[tuple[str, int, _Within], bytes] = {}
-_MOST_WRITTEN = 4096
+# A status is read far more often than it changes. By uid, not by the task: that would keep its spec too.
+_statuses = Written(16 << 20)
 
 
 def _write(value: Task, within: _Within) -> bytes:
     """Return the bytes of the message that holds a task's status."""
-    key = value.uid, value.revision, within
-    if (known := _written.get(key)) is None:
-        if len(_written) >= _MOST_WRITTEN:
-            del _written[next(iter(_written))]
-        known = _written[key] = within(status(value)).SerializeToString()
-    return known
+    return _statuses.get((value.uid, within), value.revision, lambda: within(status(value)).SerializeToString())
 
 
 def _polled(one: task_pb2.TaskStatus) -> Message:

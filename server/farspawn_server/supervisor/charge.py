@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 SURVIVAL_NS = 10_000_000_000
 """How long after SIGKILL what still lives is called a survivor."""
 _RETRY_SECONDS = 1.0
+_RETRY_AFTER_MISTAKE_SECONDS = 10.0
+
+_Step = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Charge:
         self._holding: Holding | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: set[asyncio.Task[None]] = set()
+        self._retrying: set[_Step] = set()
         self._readiness: asyncio.Task[None] | None = None
         self._lease_until: int | None = None
         self.renew_lease()
@@ -138,7 +142,7 @@ class Charge:
         self._begin(self._settle)
 
     def resume(self) -> None:
-        """Go on after a restart of the server: do again what may not have been done, and keep all deadlines."""
+        """Go on after a restart of the server: do again what may not have been done, and keep the deadlines."""
         task = self.task
         if _to_be_killed(task):
             self._ground.link.kill(task.run)
@@ -162,7 +166,8 @@ class Charge:
             if after.ending is not None and holding.uid == after.run and holding.ended is not None and holding.left:
                 self._ground.link.kill(holding.uid)  # the cleanup has ended and left something behind
             if after.times.signalled and not before.pid and after.pid and after.leader is None:
-                await self._send_stop_signal()  # it was due before there was a process
+                await self.commit(self.task.signalled(Moment.now()))  # it was due before there was a process
+                await self._send_stop_signal()
 
     async def _advance(self) -> None:
         """Do what is due."""
@@ -207,10 +212,14 @@ class Charge:
     def _look_for_readiness(self) -> None:
         wanted = self.task.terms.readiness is not None and self.task.state is State.RUNNING and not self.task.ready
         if wanted and self._readiness is None:
-            self._readiness = self._begin(self._note_readiness)
+            self._readiness = self._begin(self._note_readiness, again=self._look_again_for_readiness)
         elif not wanted and self._readiness is not None:
             self._readiness.cancel()
             self._readiness = None
+
+    def _look_again_for_readiness(self) -> None:
+        self._readiness = None
+        self._look_for_readiness()
 
     # --- what follows from a move --------------------------------------------------------------------------------
 
@@ -260,7 +269,7 @@ class Charge:
             Survivor(pid, name, "uninterruptible sleep" if state == "D" else f"state {state}, SIGKILL had no effect")
             for pid, name, state in await self._ground.link.members(task.run)
         )
-        if survivors:
+        if survivors and task.leader is not None and task.leader.known:
             dice = random.random()  # noqa: S311  # spreads restarts; guards nothing
             await self.commit(task.exited(Moment.now(), dice, survivors))
 
@@ -291,24 +300,37 @@ class Charge:
             return task.stop.kill_at
         return task.stop.signal_at
 
-    def _begin(self, step: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Take a step in the background; try again if it failed: what is due stays due."""
+    def _begin(self, step: _Step, again: Callable[[], object] | None = None) -> asyncio.Task[None]:
+        """Take a step in the background. If it fails, take it again, or do what `again` does: what is due stays due."""
 
         async def persist() -> None:
             try:
                 await step()
             except StoreError as error:
                 log.warning("not stored, trying again", extra={"uid": self.task.uid, "error": str(error)})
+                self._retry(step, again, _RETRY_SECONDS)
             except Exception:
                 log.exception("a mistake of ours, trying again", extra={"uid": self.task.uid})
-            else:
-                return
-            asyncio.get_running_loop().call_later(_RETRY_SECONDS, self._begin, step)
+                self._retry(step, again, _RETRY_AFTER_MISTAKE_SECONDS)
 
         under_way = asyncio.create_task(persist())
         self._under_way.add(under_way)  # the loop itself holds tasks only weakly
         under_way.add_done_callback(self._under_way.discard)
         return under_way
+
+    def _retry(self, step: _Step, again: Callable[[], object] | None, delay: float) -> None:
+        """Come back to a step, once, however often it was begun."""
+
+        def retry() -> None:
+            self._retrying.discard(step)
+            if again is None:
+                self._begin(step)
+            else:
+                again()
+
+        if step not in self._retrying:
+            self._retrying.add(step)
+            asyncio.get_running_loop().call_later(delay, retry)
 
 
 def _to_be_killed(task: Task) -> bool:

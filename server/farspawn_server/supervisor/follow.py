@@ -142,12 +142,14 @@ async def read_logs(
     is_deleted: Callable[[], bool],
 ) -> AsyncIterator[LogPart]:
     """See Supervisor.read_logs."""
-    there = await asyncio.to_thread(read_chunk, path, 0)
-    offset = there.earliest if start.offset is None else start.offset
-    if start.tail_lines is not None:
-        offset = await asyncio.to_thread(start_of_tail, path, start.tail_lines)
-    elif not there.earliest <= offset <= there.size:
-        raise LogOffsetExpiredError(offset, earliest=there.earliest, end=there.size)
+    tail = None if start.tail_lines is None else await asyncio.to_thread(start_of_tail, path, start.tail_lines)
+    there = await asyncio.to_thread(read_chunk, path, 0)  # after the tail was looked for: it lies within
+    if tail is not None:
+        offset = max(tail, there.earliest)
+    else:
+        offset = there.earliest if start.offset is None else start.offset
+        if not there.earliest <= offset <= there.size:
+            raise LogOffsetExpiredError(offset, earliest=there.earliest, end=there.size)
     yield Header(earliest=there.earliest, start=offset, attempt=attempt)
     last = math.inf if until_ended else there.size  # a task that writes faster than is read would never let us end
     patience, quiet_since = _FIRST_LOOK_SECONDS, time.monotonic()
@@ -158,7 +160,7 @@ async def read_logs(
         if chunk.data and chunk.earliest > offset:
             raise LogOffsetExpiredError(offset, earliest=chunk.earliest, end=chunk.size)
         if offset + len(chunk.data) > last:
-            chunk = replace(chunk, data=chunk.data[: there.size - offset])
+            chunk = replace(chunk, data=chunk.data[: max(0, there.size - offset)])
         if chunk.data:
             yield chunk
             offset += len(chunk.data)

@@ -1,13 +1,10 @@
-"""What a stored task becomes when the server starts: judged by what is stored and what the keeper holds, and begun."""
+"""What a stored task becomes when the server starts: decided from what is stored and what the keeper holds."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Coroutine, Iterable
 
-from farspawn_server.keeper.messages import Adopt, Hello, Holding
-from farspawn_server.supervisor.charge import Charge, Ground
-from farspawn_server.supervisor.orders import order
+from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import Cause, State
 
@@ -35,31 +32,3 @@ def judge(task: Task, hello: Hello, holding: Holding | None) -> tuple[Verdict, C
         # The order was lost with the server that was about to give it: the keeper drops nothing by itself.
         return Verdict.SPAWN, Cause.COMPLETED, ""
     return Verdict.ADOPT, Cause.COMPLETED, ""
-
-
-def take_stock(charges: Iterable[Charge], ground: Ground) -> list[Coroutine[None, None, None]]:
-    """Tell the keeper what to do with each task that had not ended; return what is to be stored of the lost ones."""
-    link, lost = ground.link, list[Coroutine[None, None, None]]()
-    holdings = {holding.uid: holding for holding in ground.hello.holdings}
-    for charge in charges:
-        task = charge.task
-        if task.state.final:
-            continue
-        holding = holdings.pop(task.run, None)
-        verdict, cause, message = judge(task, ground.hello, holding)
-        if verdict is Verdict.LOSE:
-            lost.append(charge.lose(cause, message))
-            continue
-        if verdict is Verdict.SPAWN:
-            link.spawn(order(task, ground.logs))
-        elif verdict is Verdict.ADOPT:
-            pid = 0 if task.ending else task.pid
-            link.adopt(Adopt(task.run, pid, task.start_time, task.times.started or 0))
-        elif holding is not None:
-            charge.hold(holding)
-        charge.resume()
-    for run in holdings:
-        # No process without a task. Mostly these have ended and were stored, and the server died before it said so.
-        link.kill(run)
-        link.forget(run)
-    return lost

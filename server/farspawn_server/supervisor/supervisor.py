@@ -25,8 +25,8 @@ from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import Charge, Ground
-from farspawn_server.supervisor.recovery import take_stock
 from farspawn_server.supervisor.registry import Filter, Registry
+from farspawn_server.supervisor.stocktaking import take_stock
 from farspawn_server.supervisor.trimming import Trimmer
 from farspawn_server.supervisor.uid import continue_after, uuid7
 from farspawn_server.task import rules
@@ -199,15 +199,15 @@ class Supervisor:
         """Begin to stop a task, or shorten the stop that is under way.
 
         Raises:
-            SpecInvalidError, TaskNotFoundError, StorageFullError, RecoveringError.
+            SpecInvalidError, TaskNotFoundError, PolicyDeniedError, StorageFullError, RecoveringError.
         """
         self._ready()
         rules.refuse_if_any([*rules.bad_plan(plan, "plan")])
         charge = self._registry.get(caller, task_id)
-        self.policy.admit_stop(charge.task.spec.template, plan)
-        stop = Stop.by_plan(
-            plan.or_else(charge.task.plan), time.monotonic_ns(), cause=Cause.STOP_REQUESTED, by=caller.identity
-        )
+        whole = plan.or_else(charge.task.plan)
+        if plan != StopPlan():  # the task's own was admitted with it
+            self.policy.admit_stop(charge.task.spec.template, whole)
+        stop = Stop.by_plan(whole, time.monotonic_ns(), cause=Cause.STOP_REQUESTED, by=caller.identity)
         self._store.note(records.verb(caller, "StopTask", charge.task))
         try:
             return await self._see_through(charge.stop(stop))

@@ -127,8 +127,14 @@ class Task:
             return ended._final(last.state, last.outcome, moment)  # noqa: SLF001  # a copy of ourselves
         if self.stop is not None:
             # What a leader left behind is stopped though nobody asked: the first who does ends the restarts.
-            first, second = (stop, self.stop) if self.stop.cause is Cause.COMPLETED else (self.stop, stop)
-            stop = first.shortened_by(second)
+            asked = self.times.signalled or self.times.killed
+            under_way = self.stop if asked else self.stop.not_before(moment.monotonic)
+            if self.stop.cause is Cause.COMPLETED:
+                stop = stop.shortened_by(under_way)
+            elif (shorter := under_way.shortened_by(stop)) != under_way:
+                stop = shorter
+            else:
+                stop = self.stop
         return replace(
             self,
             state=State.STOPPING,
@@ -141,7 +147,7 @@ class Task:
         self._must_be(State.STOPPING)
         assert self.stop is not None
         return replace(
-            self, stop=self.stop.signalled(moment.monotonic), times=replace(self.times, signalled=moment.wall)
+            self, stop=self.stop.not_before(moment.monotonic), times=replace(self.times, signalled=moment.wall)
         )
 
     def killed(self, moment: Moment) -> Task:
@@ -197,7 +203,7 @@ class Task:
         if self.ending is not None:
             known = replace(self.ending.outcome, cleanup=CleanupOutcome(timed_out=self.ending.killed))
             return self._final(self.ending.state, known, moment)
-        if self.leader is not None:
+        if self.leader is not None and self.leader.known:
             cleanup = None if self.terms.cleanup is None else CleanupOutcome()
             return self._final(State.EXITED, replace(self._exit(self.leader), cleanup=cleanup), moment)
         return self._final(State.LOST, outcome, moment)

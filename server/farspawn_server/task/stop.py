@@ -45,8 +45,8 @@ class Stop:
         """Whether the signal is sent at all before SIGKILL."""
         return self.kill_at > self.signal_at
 
-    def signalled(self, now: Monotonic) -> Stop:
-        """Return the stop whose signal is sent now, maybe later than planned: its grace is as long as it was."""
+    def not_before(self, now: Monotonic) -> Stop:
+        """Return the stop whose signal is sent now, if it is overdue: its grace is as long as it was."""
         late = max(0, now - self.signal_at)
         return replace(self, signal_at=self.signal_at + late, kill_at=self.kill_at + late)
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import grpc
 import pytest
-from support.agent import Agent, until_ended
+from support.agent import AT_ONCE, Agent, until_ended
 from support.refused import refused
 from support.tasks import first_lines, launch, output, python, shell, stop
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 
@@ -217,3 +217,22 @@ def test_the_logs_of_a_stopped_task_can_be_read(agent: Agent) -> None:
     until_ended(agent.stub, task_id)
 
     assert output(agent.stub, task_id) == b"up\n"
+
+
+@pytest.mark.parametrize("tail_lines", [0, 3])
+def test_the_log_of_a_task_that_goes_on_writing_is_read_to_where_it_was(agent: Agent, tail_lines: int) -> None:
+    body = "import os, time\nwhile True: os.write(1, b'012345678\\n' * 100); time.sleep(0.002)"
+    task_id = launch(agent.stub, python(body)).status.task_id
+    until(lambda: len(data_of(read(agent, pb.ReadLogsRequest(task_id=task_id)))) > 10_000)
+    request = pb.ReadLogsRequest(task_id=task_id, offset=0)
+    if tail_lines:
+        request.tail_lines = tail_lines
+
+    for _ in range(10):
+        header, *chunks, end = read(agent, request)
+        data = data_of(chunks)
+
+        assert len(data) == end.end.offset - header.header.start_offset
+        assert data.startswith(b"012345678\n" * 3)
+        assert not end.end.complete
+    stop(agent.stub, task_id, AT_ONCE)

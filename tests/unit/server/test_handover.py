@@ -36,7 +36,7 @@ PRESENT = (
     b'"start_time": 99, "started_at": 5, "failure": {"error_number": 2, "phase": "program", "path": "/no"}, "ended": '
     b'{"at": 9, "code": null, "signal": 9, "core_dumped": true, "spent": {"user_seconds": 0.5, "system_seconds": 0.25, '
     b'"max_resident_bytes": 4096}, "out_of_memory": true}, "left": 1, "shut_down": true}, "killing": true, '
-    b'"forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12}]}'
+    b'"forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12, "struck": true}]}'
 )
 
 
@@ -51,7 +51,14 @@ def with_everything(input_end: int) -> Handover:
     ended = Ended(9, None, 9, core_dumped=True, spent=Spent(0.5, 0.25, 4096), out_of_memory=True)
     holding = Holding("u/1", 7, 99, 5, Failure(2, "program", "/no"), ended, 1, shut_down=True)
     task = Handed(
-        holding, killing=True, forgotten=True, stranger=True, input=(input_end, 13), input_length=13, pidfd=12
+        holding,
+        killing=True,
+        forgotten=True,
+        stranger=True,
+        input=(input_end, 13),
+        input_length=13,
+        pidfd=12,
+        struck=True,
     )
     return Handover("k", 4, 2, 321, [task])
 

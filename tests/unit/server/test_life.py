@@ -95,10 +95,19 @@ def test_a_grace_is_as_long_as_it_was_promised_however_late_the_signal(now: int,
     assert signalled.stop == a_stop(signal_at=5 + late, kill_at=10 + late)
 
 
+def test_a_stop_at_once_does_not_wait_for_a_signal_that_is_overdue() -> None:
+    overdue = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=3605), MOMENT)
+
+    stopping = overdue.stopping(a_stop(signal_at=3000, kill_at=3000), Moment(0, 3000))
+
+    assert stopping.stop is not None
+    assert (stopping.stop.asks, stopping.stop.kill_at) == (False, 3000)
+
+
 def test_a_stop_that_is_not_shorter_changes_nothing() -> None:
     stopping = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=10), MOMENT)
 
-    again = stopping.stopping(a_stop(signal_at=6, kill_at=11), Moment(MOMENT.wall + 1, MOMENT.monotonic + 1))
+    again = stopping.stopping(a_stop(signal_at=6, kill_at=11), Moment(MOMENT.wall + 1, 1))
 
     assert again == stopping
 
@@ -229,6 +238,14 @@ def test_an_exit_that_was_known_is_known_after_a_reboot(cleanup: Cleanup | None)
     assert task.outcome is not None
     assert (task.state, task.outcome.leader, task.outcome.cause) == (State.EXITED, EXIT_0, Cause.COMPLETED)
     assert task.outcome.cleanup == (None if cleanup is None else CleanupOutcome())
+
+
+def test_an_exit_that_nobody_knew_is_lost_in_a_reboot() -> None:
+    unknown = replace(EXIT_0, code=None, usage=None)
+
+    task = rebooted(in_state(State.RUNNING).leader_ended(unknown))
+
+    assert (task.state, task.outcome) == (State.LOST, Outcome(Cause.HOST_REBOOTED, message="rebooted"))
 
 
 def test_a_cleanup_that_took_too_long_is_known_after_a_reboot() -> None:
