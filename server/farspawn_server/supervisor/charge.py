@@ -165,9 +165,6 @@ class Charge:
                 await self.commit(after)
             if after.ending is not None and holding.uid == after.run and holding.ended is not None and holding.left:
                 self._ground.link.kill(holding.uid)  # the cleanup has ended and left something behind
-            if after.times.signalled and not before.pid and after.pid and after.leader is None:
-                await self.commit(self.task.signalled(Moment.now()))  # it was due before there was a process
-                await self._send_stop_signal()
 
     async def _advance(self) -> None:
         """Do what is due."""
@@ -184,8 +181,8 @@ class Charge:
             elif task.stop is None:
                 if (stop := self._due_stop(task, now)) is not None:
                     await self.commit(task.stopping(stop, moment))
-            elif now >= task.stop.signal_at and task.stop.asks and not (task.times.signalled or task.times.killed):
-                # Even if an outage of the agent has outlasted the grace: it begins now.
+            elif task.asked_by is not None and now >= task.asked_by:
+                # Even if a slow start or an outage of the agent has outlasted the grace: it begins now.
                 # Recorded first: a task that was signalled must never look as if it had ended by itself.
                 await self.commit(task.signalled(moment))
                 failpoint.reach("server.signal.stored")
@@ -296,9 +293,7 @@ class Charge:
         if task.times.killed:
             # Again and again, for a leader that even SIGKILL does not end: its exit is still to come.
             return max(task.stop.kill_at + SURVIVAL_NS, time.monotonic_ns() + 1_000_000_000)
-        if task.times.signalled:
-            return task.stop.kill_at
-        return task.stop.signal_at
+        return task.stop.kill_at if task.asked_by is None else task.asked_by
 
     def _begin(self, step: _Step, again: Callable[[], object] | None = None) -> asyncio.Task[None]:
         """Take a step in the background. If it fails, take it again, or do what `again` does: what is due stays due."""

@@ -101,6 +101,13 @@ class Task:
             return None
         return self.running_since + nanoseconds(self.terms.max_runtime)
 
+    @property
+    def asked_by(self) -> Monotonic | None:
+        """When the stop's signal is due; None: it was sent, or is not to be, or there is nobody yet to be asked."""
+        done = self.times.signalled or self.times.killed
+        nobody = not self.pid and self.leader is None  # also when a start hangs
+        return None if self.stop is None or done or nobody or not self.stop.asks else self.stop.signal_at
+
     def running(self, pid: int, start_time: int, at: Wall, moment: Moment) -> Task:
         """The leader was started."""
         self._must_be(State.STARTING, State.STOPPING)

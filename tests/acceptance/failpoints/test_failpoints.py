@@ -19,7 +19,9 @@ def _cells(scenarios: Mapping[str, tuple[type[Scenario], ...]], *marks: pytest.M
     for place in NAMES:
         for scenario in leading_through(place, scenarios):
             for victim in VICTIMS:
-                yield pytest.param(place, victim, scenario, id=f"{place}-{victim}-{scenario.__name__}", marks=marks)
+                slow = [pytest.mark.slow] if victim == "both" else []  # `make test` is for every day
+                name = f"{place}-{victim}-{scenario.__name__}"
+                yield pytest.param(place, victim, scenario, id=name, marks=[*marks, *slow])
 
 
 @pytest.mark.parametrize(("place", "victim", "scenario"), [*_cells(SCENARIOS), *_cells(MORE, pytest.mark.slow)])

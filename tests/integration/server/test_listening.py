@@ -56,6 +56,7 @@ def test_a_second_agent_on_the_same_socket_is_refused(agent: Agent, directory: P
     assert agent.health() == SERVING
 
 
+@pytest.mark.slow
 def test_a_second_agent_on_the_same_port_is_refused(directory: Path, port: int) -> None:
     address = f"127.0.0.1:{port}"
     with Agent(directory, "--insecure", listen=address) as first:
@@ -66,6 +67,7 @@ def test_a_second_agent_on_the_same_port_is_refused(directory: Path, port: int) 
         assert first.health() == SERVING
 
 
+@pytest.mark.slow
 def test_a_port_that_somebody_else_has_is_refused(directory: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -112,6 +114,7 @@ def test_a_socket_left_over_by_a_dead_agent_is_taken_over(directory: Path) -> No
         assert agent.health() == SERVING
 
 
+@pytest.mark.slow
 def test_a_file_at_the_place_of_the_socket_is_not_lost_silently(directory: Path) -> None:
     precious = directory / "a.sock"
     precious.write_text("precious")

@@ -104,6 +104,22 @@ def test_a_stop_at_once_does_not_wait_for_a_signal_that_is_overdue() -> None:
     assert (stopping.stop.asks, stopping.stop.kill_at) == (False, 3000)
 
 
+@pytest.mark.parametrize(
+    ("task", "asked_by"),
+    [
+        (in_state(State.STARTING).stopping(a_stop(signal_at=5), MOMENT), None),  # nobody is there
+        (in_state(State.RUNNING).stopping(a_stop(signal_at=5), MOMENT), 5),
+        (in_state(State.RUNNING).stopping(a_stop(signal_at=5), MOMENT).signalled(MOMENT), None),
+        (in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=5), MOMENT), None),  # no grace
+        (in_state(State.RUNNING).stopping(a_stop(signal_at=5), MOMENT).killed(MOMENT), None),
+        (in_state(State.STARTING).leader_ended(EXIT_0).stopping(a_stop(signal_at=5), MOMENT), 5),  # others may be
+        (in_state(State.RUNNING), None),
+    ],
+)
+def test_who_is_asked_to_end_and_when(task: Task, asked_by: int | None) -> None:
+    assert task.asked_by == asked_by
+
+
 def test_a_stop_that_is_not_shorter_changes_nothing() -> None:
     stopping = in_state(State.RUNNING).stopping(a_stop(signal_at=5, kill_at=10), MOMENT)
 
