@@ -105,7 +105,7 @@ class Processes:
                     left=holding.left,
                     stranger=handed.stranger,
                 )
-                if holding.pid:
+                if holding.pid or handed.stranger:  # a stranger's leader may never have been found, and others live on
                     self._plant_tree(entry, holding.pid, self._cgroup_of(entry))
                 if entry.left:
                     self._left_behind[entry.uid] = entry

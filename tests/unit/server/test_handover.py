@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from support.apart import Apart
 
 from farspawn_server.keeper.handover import Handed, Handover, leave, take
 from farspawn_server.keeper.messages import Ended, Failure, Holding, Spent
+from farspawn_server.keeper.processes import Processes
 
 # As 0.1.0 wrote it when `farspawnd reload` was new. Never change it.
 OLDEST = """
@@ -102,3 +104,16 @@ def test_an_input_outlives_the_exec_and_no_other_process_gets_it(input_end: int)
     take(descriptor)
 
     assert not os.get_inheritable(input_end)
+
+
+def left_of_a_stranger() -> list[int]:
+    """Take over a stranger's task whose leader nobody ever found; return how many the next image says are left."""
+    told: list[Holding] = []
+    processes = Processes(changed=told.append, taken=lambda _: None, wake=lambda: None)
+    processes.take_over([Handed(Holding("uid-1/1", ended=Ended(1), left=1), stranger=True)])
+    processes.collect()
+    return [holding.left for holding in told]
+
+
+def test_what_a_leader_that_was_never_found_had_left_is_looked_for_by_the_next_image_too() -> None:
+    assert Apart().run(left_of_a_stranger) == [0]
