@@ -266,9 +266,14 @@ class Charge:
             Survivor(pid, name, "uninterruptible sleep" if state == "D" else f"state {state}, SIGKILL had no effect")
             for pid, name, state in await self._ground.link.members(task.run)
         )
-        if survivors and task.leader is not None and task.leader.known:
-            dice = random.random()  # noqa: S311  # spreads restarts; guards nothing
+        if not survivors or task.leader is None:
+            return
+        dice = random.random()  # noqa: S311  # spreads restarts; guards nothing
+        if task.leader.known:
             await self.commit(task.exited(Moment.now(), dice, survivors))
+        else:
+            message = f"nobody knows how it ended, and {len(survivors)} processes could not be ended"
+            await self.commit(task.lost(Cause.KEEPER_LOST, message, Moment.now(), dice))
 
     # --- time ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +309,7 @@ class Charge:
             except StoreError as error:
                 log.warning("not stored, trying again", extra={"uid": self.task.uid, "error": str(error)})
                 self._retry(step, again, _RETRY_SECONDS)
-            except Exception:
+            except Exception:  # swallowed by nobody: it is logged, and what is due stays due
                 log.exception("a mistake of ours, trying again", extra={"uid": self.task.uid})
                 self._retry(step, again, _RETRY_AFTER_MISTAKE_SECONDS)
 

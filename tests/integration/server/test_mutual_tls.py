@@ -18,25 +18,13 @@ from cryptography import x509
 from support.agent import AT_ONCE, FINAL, until_ended
 from support.refused import refused
 from support.tasks import new_id
-from support.tls import ALICE, BOB, TlsSite, of_another_authority, signed, tls_site
+from support.tls import ALICE, BOB, TlsSite, of_another_authority, signed
 from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
-
-
-@pytest.fixture(scope="module")
-def _site() -> Iterator[TlsSite]:
-    with tls_site() as site:
-        yield site
-
-
-@pytest.fixture
-def site(_site: TlsSite) -> Iterator[TlsSite]:
-    yield _site
-    _site.clear()
 
 
 def launch(task_id: str) -> pb.LaunchTaskRequest:

@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from support.refused import refused
 from support.tasks import launch
-from support.tls import TlsSite, tls_site
+from support.tls import TlsSite
 from support.waiting import until
 
 from farspawn.v1 import launcher_pb2 as pb
-
-
-@pytest.fixture(scope="module")
-def _site() -> Iterator[TlsSite]:
-    with tls_site() as site:
-        yield site
-
-
-@pytest.fixture
-def site(_site: TlsSite) -> Iterator[TlsSite]:
-    yield _site
-    _site.clear()
 
 
 def limit(site: TlsSite, name: str, value: float) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from support.values import a_task
+from support.values import EXIT_0, a_stop, a_task, in_state
 
 from farspawn_server.store import StoreError
 from farspawn_server.supervisor import charge
 from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.task.clocks import Moment
+from farspawn_server.task.outcome import Cause, State
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,34 @@ def test_a_step_that_fails_again_and_again_is_pending_only_once(monkeypatch: pyt
 
     # Ten were begun; they all come back as one.
     assert asyncio.run(run()) == [10, 31]
+
+
+@pytest.mark.parametrize(
+    ("leader", "state", "cause"),
+    [(EXIT_0, State.EXITED, Cause.COMPLETED), (replace(EXIT_0, code=None), State.LOST, Cause.KEEPER_LOST)],
+    ids=["known", "unknown"],
+)
+def test_a_task_whose_survivors_cannot_be_ended_ends_all_the_same(leader: Any, state: State, cause: Cause) -> None:
+    async def run() -> list[Any]:
+        async def members(_: str) -> list[tuple[int, str, str]]:
+            return [(7, "stuck", "D")]
+
+        async def put(*_: object) -> None:
+            pass
+
+        ground = SimpleNamespace(
+            link=SimpleNamespace(members=members, forget=lambda _: None),
+            store=SimpleNamespace(put=put),
+            changes=SimpleNamespace(publish=lambda _: None),
+            next_revision=lambda: 2,
+            ended=lambda _: None,
+        )
+        now = Moment.now()
+        stopping = in_state(State.RUNNING).leader_ended(leader).stopping(a_stop(signal_at=0, kill_at=0), now)
+        one = Charge(replace(stopping.killed(now), revision=1), cast(Ground, ground))
+        await one._name_survivors(one.task)
+        return [one.task]
+
+    (task,) = asyncio.run(run())
+    assert (task.state, task.outcome.cause) == (state, cause)
+    assert "1 processes could not be ended" in task.outcome.message
