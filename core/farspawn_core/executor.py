@@ -12,7 +12,7 @@ import errno
 import marshal
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 
 from farspawn_core import _libc
@@ -35,6 +35,7 @@ def start(
     directory: int,
     directory_path: str,
     descriptors: Sequence[int],
+    born: Callable[[int], None],
 ) -> int:
     """Start a confined program and return its pid. Blocks, without the GIL, until the program is executed.
 
@@ -46,6 +47,7 @@ def start(
         directory: a descriptor of its working directory.
         directory_path: what that was opened by, for errors.
         descriptors: descriptor i of the program is descriptors[i] of ours; it inherits no other.
+        born: is told the pid, before the program is executed.
 
     Raises:
         SpawnError: it was not executed. Nothing is left of it: this has reaped it.
@@ -55,6 +57,7 @@ def start(
         report, reporting = os.pipe2(os.O_CLOEXEC)
         opened.callback(os.close, report)
         pid = _spawn(plan, environment, directory, descriptors, reporting)
+        born(pid)
         said = b""
         while part := os.read(report, _REPORT_BYTES):
             said += part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from farspawn_core import _libc, executor, pinned
@@ -20,6 +20,9 @@ from farspawn_core.program import candidates, find_program
 STANDARD_STREAMS = (0, 1, 2)
 
 
+def _tell_nobody(_: int) -> None: ...
+
+
 def spawn(
     argv: Sequence[str],
     *,
@@ -27,6 +30,7 @@ def spawn(
     cwd: str | None = None,
     descriptors: Sequence[int] = STANDARD_STREAMS,
     confinement: Confinement | None = None,
+    born: Callable[[int], None] = _tell_nobody,
 ) -> int:
     """Start a program and return its pid. Blocks, without the GIL, until the program is executed.
 
@@ -37,6 +41,8 @@ def spawn(
         descriptors: descriptor i of the process is descriptors[i] of ours; it inherits no other.
         confinement: what is imposed on it; None: nothing. Limits, user, niceness and cgroup cost the start of a small
             Python program before it, and until that has executed the program the pid's environment is not `env`.
+        born: is told the pid as soon as there is one, which for some confinements is before the program is executed:
+            the start may still fail. Must not raise.
 
     Raises:
         SpawnError: it was not started; errno, phase and filename say why.
@@ -63,6 +69,7 @@ def spawn(
                     directory=directory,
                     directory_path=cwd or ".",
                     descriptors=descriptors,
+                    born=born,
                 )
             (path,) = paths
         error_number, pid = _libc.posix_spawn(
@@ -74,6 +81,7 @@ def spawn(
         )
     if error_number:
         raise SpawnError(error_number, Phase.SPAWN, path)
+    born(pid)
     return pid
 
 

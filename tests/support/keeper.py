@@ -137,6 +137,7 @@ class ServedKeeper:
         self._process.kill()
         self._process.wait(PATIENCE)
         self._disconnect()
+        self._listener.close()
 
     def _connect(self) -> Hello:
         self._relay, _ = self._listener.accept()
@@ -169,6 +170,7 @@ class ServedKeeper:
 
 def _is_relay(pid: int) -> bool:
     try:
-        return b"relay.sock" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        # Not what still hangs in its start, and shows the keeper's command: that has all of this behind its own.
+        return os.fsencode(_RELAY) in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:5]
     except (FileNotFoundError, ProcessLookupError):
         return False

@@ -13,7 +13,7 @@ import sys
 import time
 
 from farspawn_core._libc import become_subreaper
-from farspawn_server.keeper import handover
+from farspawn_server.keeper import handover, unborn
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.loop import Keeper
 
@@ -34,8 +34,9 @@ def main() -> int:
         handed = handover.take(table)
     else:
         lock = _lock(state)
+        unborn.end(state)
     become_subreaper()
-    keeper = Keeper(server, handed)
+    keeper = Keeper(state, server, handed)
     _sign(lock, 0 if handed is None else handed.images)
     ended = keeper.run()
     while isinstance(ended, handover.Handover):
@@ -47,7 +48,7 @@ def main() -> int:
             # The new code cannot even be executed: this image still knows everything, and goes on.
             note("next image not executed", error=str(error))
             del os.environ[_HANDED]
-            ended = Keeper(server, ended).run()
+            ended = Keeper(state, server, ended).run()
     return ended
 
 

@@ -8,6 +8,15 @@ from farspawn_core.cgroup import Cgroup
 from farspawn_core.tree import Tree
 from farspawn_server.keeper.messages import Ended, Failure, Holding
 
+COOKIE = "FARSPAWN_TASK_UID"
+"""The environment variable that marks a task's processes. A uid here is TASK_UID/ATTEMPT, or TASK_UID/ATTEMPT/cleanup:
+one process that a task waits for; the cookie's value is the part that they share."""
+
+
+def task_of(uid: str) -> str:
+    """Return the value of the cookie."""
+    return uid.partition("/")[0]
+
 
 @dataclass(slots=True)
 class Entry:
@@ -25,6 +34,7 @@ class Entry:
     shut_down: bool = False
     struck: bool = False  # somebody had us send it SIGKILL
     stranger: bool = False  # an earlier keeper's: not our child
+    guessed: bool = False  # a stranger's leader that may be another of its processes: its exit is not the task's
 
     @property
     def over(self) -> bool:

@@ -36,6 +36,7 @@ from farspawn_server.keeper.messages import (
     Write,
     encode,
 )
+from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.processes import Processes
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -48,10 +49,11 @@ _STARVED_SECONDS = 0.1
 class Keeper:
     """Owns the processes, and the server that speaks for them."""
 
-    def __init__(self, server: Sequence[str], handed: Handover | None) -> None:
+    def __init__(self, state: str, server: Sequence[str], handed: Handover | None) -> None:
         """Describe a keeper.
 
         Args:
+            state: the agent's directory.
             server: the command that starts the gRPC server.
             handed: the table of this process's last image, None for its first.
         """
@@ -62,7 +64,8 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
-        self._processes = Processes(changed=self._send, taken=self._send, wake=self._wake)
+        pidfile = Pidfile(os.path.join(state, "keeper.pids"))
+        self._processes = Processes(pidfile, changed=self._send, taken=self._send, wake=self._wake)
         self._selector.register(self._processes, selectors.EVENT_READ)
         self._selector.register(self._processes.inputs, selectors.EVENT_READ)
         self._guard = Guard(server, expect=self._processes.expect)

@@ -17,17 +17,14 @@ from collections.abc import Callable, Iterable, Mapping
 from farspawn_core import cgroup, exits, failpoint, proc
 from farspawn_core.cgroup import Cgroup
 from farspawn_core.tree import Tree, send_all, strike
-from farspawn_server.keeper import strangers
-from farspawn_server.keeper.entry import Entry
+from farspawn_server.keeper.entry import COOKIE, Entry, task_of
 from farspawn_server.keeper.handover import Handed
 from farspawn_server.keeper.inputs import Inputs
 from farspawn_server.keeper.messages import Adopt, Ended, Holding, InputTaken, Spawn, Spent
 from farspawn_server.keeper.orphans import Orphans
+from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.spawner import Spawner, Start
-
-COOKIE = "FARSPAWN_TASK_UID"
-"""The environment variable that marks a task's processes. A uid here is TASK_UID/ATTEMPT, or TASK_UID/ATTEMPT/cleanup:
-one process that a task waits for; the cookie's value is the part that they share."""
+from farspawn_server.keeper.strangers import Strangers
 
 _FIRST_STRIKE_AFTER = 0.02
 _LAST_STRIKE_AFTER = 1.0
@@ -39,11 +36,17 @@ class Processes:
     """Every task process there is, and every orphan."""
 
     def __init__(
-        self, *, changed: Callable[[Holding], None], taken: Callable[[InputTaken], None], wake: Callable[[], None]
+        self,
+        pidfile: Pidfile,
+        *,
+        changed: Callable[[Holding], None],
+        taken: Callable[[InputTaken], None],
+        wake: Callable[[], None],
     ) -> None:
         """Describe a table that is empty.
 
         Args:
+            pidfile: what earlier keepers noted, and where starts are noted.
             changed: is told each new Holding.
             taken: is told what became of each write to an input.
             wake: called from any thread, makes the loop call `collect`.
@@ -53,10 +56,10 @@ class Processes:
         self._cgroups = cgroup.home()
         if self._cgroups is not None:
             cgroup.sweep(self._cgroups)
-        self._spawner = Spawner(wake, self._cgroups)
+        self._spawner = Spawner(wake, self._cgroups, pidfile)
         self._starts: deque[Start] = deque()
         self._orphans = Orphans(COOKIE)
-        self._strangers = strangers.Strangers()
+        self._strangers = Strangers(pidfile)
         self._entries: dict[str, Entry] = {}
         self._leaders: dict[int, Entry] = {}  # the unreaped ones
         self._left_behind: dict[str, Entry] = {}  # the leader has ended and others live on
@@ -81,6 +84,7 @@ class Processes:
                 killing=uid in self._killing,
                 forgotten=entry.forgotten,
                 stranger=entry.stranger,
+                guessed=entry.guessed,
                 input=self.inputs.opened(uid),
                 input_length=self.inputs.length(uid),
                 pidfd=self._strangers.leave(uid),
@@ -111,6 +115,7 @@ class Processes:
                     self._left_behind[entry.uid] = entry
             self._entries[holding.uid].forgotten = handed.forgotten
             self._entries[holding.uid].struck = handed.struck
+            self._entries[holding.uid].guessed |= handed.guessed
             if handed.pidfd is not None:
                 self._strangers.take(handed.pidfd, holding.uid)
             if handed.input is not None:
@@ -147,10 +152,9 @@ class Processes:
     def adopt(self, order: Adopt) -> None:
         """Take over a task that an earlier keeper started, or tell again what is known of it."""
         if order.uid not in self._entries:
-            cookie = (COOKIE, _task(order.uid))
-            leader = strangers.find(order.pid, order.start_time, cookie)
-            pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
             entry = Entry(order.uid, stranger=True)
+            leader, entry.guessed = self._strangers.find(order)
+            pid, start_time = (order.pid, order.start_time) if leader is None else leader.key
             entry.start_time, entry.started_at = start_time, order.started_at or time.time_ns()
             self._plant_tree(entry, pid, self._cgroup_of(entry))
             watched = leader is not None and self._strangers.watch(leader, order.uid)
@@ -261,7 +265,8 @@ class Processes:
                     exits.reap(pid)
                 stray_ended = True
         for uid, how in self._strangers.ended():
-            self._ended(self._entries[uid], how)
+            entry = self._entries[uid]
+            self._ended(entry, None if entry.guessed else how)
         if self._left_behind and (stray_ended or any(entry.stranger for entry in self._left_behind.values())):
             self._note_emptied()
         if self._killing and time.monotonic() >= self._strike_again_at:
@@ -291,7 +296,7 @@ class Processes:
 
     def _plant_tree(self, entry: Entry, pid: int, group: Cgroup | None) -> None:
         """Begin to follow what an entry's leader starts."""
-        task = _task(entry.uid)
+        task = task_of(entry.uid)
         entry.cgroup = group
         entry.tree = Tree(
             pid,
@@ -385,7 +390,7 @@ class Processes:
                 proc.send(process, signal.SIGKILL)
 
     def _refresh_orphans(self) -> None:
-        self._orphans.refresh(self._knows, lambda: {_task(uid) for uid in self._entries})
+        self._orphans.refresh(self._knows, lambda: {task_of(uid) for uid in self._entries})
 
     def _tell(self, entry: Entry) -> None:
         if entry.left:
@@ -403,10 +408,6 @@ class Processes:
             table.pop(entry.uid, None)
         if entry.cgroup is not None:
             entry.cgroup.remove()
-
-
-def _task(uid: str) -> str:
-    return uid.partition("/")[0]
 
 
 def _next_ended_child() -> int | None:

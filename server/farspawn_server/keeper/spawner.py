@@ -8,6 +8,7 @@ thread, where orphans are told from tasks by being there.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import queue
 import threading
@@ -19,6 +20,7 @@ from farspawn_core import Phase, SpawnError, cgroup, failpoint, proc, spawn
 from farspawn_core.cgroup import Cgroup
 from farspawn_server.keeper.confining import confinement
 from farspawn_server.keeper.messages import Confinement, Failure, Spawn
+from farspawn_server.keeper.pidfile import Noted, Pidfile
 
 _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -37,13 +39,15 @@ class Start:
 class Spawner:
     """Starts processes; belongs to the keeper's loop, which calls it from one thread."""
 
-    def __init__(self, done: Callable[[], None], cgroups: Path | None) -> None:
+    def __init__(self, done: Callable[[], None], cgroups: Path | None, pidfile: Pidfile) -> None:
         """Describe a spawner that has no threads yet.
 
         Args:
             done: is called, from any thread, when `finished` has something.
             cgroups: the directory below which each process gets a cgroup; None: there are none.
+            pidfile: where each pid is noted.
         """
+        self._pidfile = pidfile
         self._cgroups = cgroups
         self._done = done
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -116,8 +120,14 @@ class Spawner:
                 group = self._birthplace(order.uid, order.confinement)
                 imposed = confinement(order.confinement, group)
             failpoint.reach("keeper.spawn.before_exec")
-            pid = spawn(order.argv, env=order.env, cwd=order.cwd, descriptors=descriptors, confinement=imposed)
-            failpoint.reach("keeper.spawn.executed")
+            pid = spawn(
+                order.argv,
+                env=order.env,
+                cwd=order.cwd,
+                descriptors=descriptors,
+                confinement=imposed,
+                born=functools.partial(self._born, order.uid),
+            )
             # Here and not in the loop: the kernel may let whoever moves a process wait for milliseconds.
             if group is None and (group := self._make_group(order.uid)) is not None:
                 group.add(pid)
@@ -141,6 +151,11 @@ class Spawner:
                 os.close(descriptor)  # the task holds the only writers from here on
             if group is not None:
                 group.remove()
+
+    def _born(self, uid: str, pid: int) -> None:
+        failpoint.reach("keeper.spawn.born")
+        self._pidfile.note(uid, Noted.now(pid))
+        failpoint.reach("keeper.spawn.noted")
 
     def _birthplace(self, uid: str, imposed: Confinement) -> Cgroup | None:
         """Make the group whose limits are to hold from the first instruction on, if any are asked for."""

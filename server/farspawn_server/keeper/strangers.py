@@ -1,7 +1,8 @@
 """Tasks of an earlier keeper: found by identity, watched by pidfd, for they are somebody else's children.
 
-A pid alone proves nothing: it counts only together with the start time, and the cookie in the environment is asked
-where the pid was never recorded. How such a process ends the kernel tells since Linux 6.15; before, nobody can know.
+A pid alone proves nothing: it counts only together with the start time, or with a time at which it was the leader's.
+Where it was never recorded the cookie in the environment is asked, and that is a guess. How such a process ends the
+kernel tells since Linux 6.15; before, nobody can know.
 """
 
 from __future__ import annotations
@@ -11,40 +12,38 @@ import select
 
 from farspawn_core import ExitUnknownError, exits, proc
 from farspawn_core.proc import Process
-
-
-def find(pid: int, start_time: int, cookie: tuple[str, str]) -> Process | None:
-    """Return the leader of a task, if it lives.
-
-    Args:
-        pid: 0: it was never recorded; then the session leader that carries the cookie is looked for.
-        start_time: in clock ticks since boot.
-        cookie: (name, value) of the environment variable that marks the task.
-    """
-    if pid:
-        process = proc.read(pid)
-        return process if process is not None and process.key == (pid, start_time) and process.alive else None
-    name, value = cookie
-    for candidate in proc.everything():
-        # The last of several: those before it are of tasks within which this one's agent ran.
-        if (proc.environment_value(candidate, name) or "").rpartition("/")[2] == value:
-            process = proc.read(candidate)
-            if process is not None and process.alive and process.session == process.pid:
-                return process
-    return None
+from farspawn_server.keeper.entry import COOKIE, task_of
+from farspawn_server.keeper.messages import Adopt
+from farspawn_server.keeper.pidfile import GUESSED, Pidfile
 
 
 class Strangers:
-    """Watches leaders that are not our children."""
+    """Finds leaders that are not our children, and watches them."""
 
-    def __init__(self) -> None:
-        """Watch nobody yet."""
+    def __init__(self, pidfile: Pidfile) -> None:
+        """Watch nobody yet; `pidfile` has what earlier keepers noted."""
+        self._pidfile = pidfile
         self._epoll = select.epoll()
         self._uids: dict[int, str] = {}
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when `ended` has something."""
         return self._epoll.fileno()
+
+    def find(self, order: Adopt) -> tuple[Process | None, bool]:
+        """Return the leader of a task if it lives, and whether that is a guess: then its exit proves nothing."""
+        noted = self._pidfile.find(order.uid)
+        if order.pid:
+            process = proc.read(order.pid)
+            found = process is not None and process.start_time == order.start_time and process.alive
+            return process if found else None, noted == GUESSED  # guessed by an earlier keeper, and stored since
+        if noted is not None and noted != GUESSED:
+            process = proc.read(noted.pid)
+            # One that was started later has its number only.
+            found = process is not None and process.start_time <= noted.ticks and process.alive
+            return process if found else None, False
+        self._pidfile.note(order.uid, GUESSED)
+        return _eldest(task_of(order.uid)), True
 
     def watch(self, process: Process, uid: str) -> bool:
         """Begin to watch; return False if the process is gone already."""
@@ -91,3 +90,15 @@ class Strangers:
             os.close(pidfd)
             over.append((self._uids.pop(pidfd), how))
         return over
+
+
+def _eldest(task: str) -> Process | None:
+    """Return the eldest session leader that carries a task's cookie: the task's own may have ended before it."""
+    leaders: list[Process] = []
+    for candidate in proc.everything():
+        # The last of several: those before it are of tasks within which this one's agent ran.
+        if (proc.environment_value(candidate, COOKIE) or "").rpartition("/")[2] == task:
+            process = proc.read(candidate)
+            if process is not None and process.alive and process.session == process.pid:
+                leaders.append(process)
+    return min(leaders, key=lambda process: process.start_time, default=None)

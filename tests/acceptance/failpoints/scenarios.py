@@ -37,7 +37,7 @@ _ANY_LAUNCH = lost_in(
     "server.launch.ordered peer both",
     "keeper.spawn.ordered self both",
     "keeper.spawn.before_exec self both",
-    "keeper.spawn.executed self both",
+    "keeper.spawn.noted self both",
     "keeper.spawn.told self both",
     "server.started.before_store peer both",
     "server.started.stored peer both",

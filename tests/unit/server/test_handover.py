@@ -10,6 +10,7 @@ from support.apart import Apart
 
 from farspawn_server.keeper.handover import Handed, Handover, leave, take
 from farspawn_server.keeper.messages import Ended, Failure, Holding, Spent
+from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.processes import Processes
 
 # As 0.1.0 wrote it when `farspawnd reload` was new. Never change it.
@@ -38,7 +39,8 @@ PRESENT = (
     b'"start_time": 99, "started_at": 5, "failure": {"error_number": 2, "phase": "program", "path": "/no"}, "ended": '
     b'{"at": 9, "code": null, "signal": 9, "core_dumped": true, "spent": {"user_seconds": 0.5, "system_seconds": 0.25, '
     b'"max_resident_bytes": 4096}, "out_of_memory": true}, "left": 1, "shut_down": true}, "killing": true, '
-    b'"forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12, "struck": true}]}'
+    b'"forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12, "struck": true, '
+    b'"guessed": true}]}'
 )
 
 
@@ -61,6 +63,7 @@ def with_everything(input_end: int) -> Handover:
         input_length=13,
         pidfd=12,
         struck=True,
+        guessed=True,
     )
     return Handover("k", 4, 2, 321, [task])
 
@@ -109,7 +112,7 @@ def test_an_input_outlives_the_exec_and_no_other_process_gets_it(input_end: int)
 def left_of_a_stranger() -> list[int]:
     """Take over a stranger's task whose leader nobody ever found; return how many the next image says are left."""
     told: list[Holding] = []
-    processes = Processes(changed=told.append, taken=lambda _: None, wake=lambda: None)
+    processes = Processes(Pidfile("/dev/null"), changed=told.append, taken=lambda _: None, wake=lambda: None)
     processes.take_over([Handed(Holding("uid-1/1", ended=Ended(1), left=1), stranger=True)])
     processes.collect()
     return [holding.left for holding in told]

@@ -13,6 +13,7 @@ from support.waiting import until
 
 from farspawn_core import cgroup
 from farspawn_server.keeper.messages import Holding, Spawn
+from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.processes import Processes
 
 UID = "uid-1/1"
@@ -23,7 +24,7 @@ def end(directory: str, counted: str, ended_by: str) -> bool | None:
     cgroup.home = lambda: Path(directory)  # what the kernel fills elsewhere
     told: list[Holding] = []
     happened = threading.Event()
-    processes = Processes(changed=told.append, taken=lambda _: None, wake=happened.set)
+    processes = Processes(Pidfile("/dev/null"), changed=told.append, taken=lambda _: None, wake=happened.set)
 
     def collected() -> list[Holding]:
         processes.collect()

@@ -9,6 +9,7 @@ import pytest
 from support.processes import PLAIN
 
 from farspawn_core import exits, proc, spawn
+from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.strangers import Strangers
 
 kernel = tuple(int(number) for number in os.uname().release.split(".")[:2])
@@ -20,7 +21,7 @@ def test_the_exit_of_a_stranger_that_ended_between_two_images_is_known() -> None
     pid = spawn(["/bin/sh", "-c", "read line; exit 7"], env=PLAIN, descriptors=(reading, 1, 2))
     process = proc.read(pid)
     assert process is not None
-    before, after = Strangers(), Strangers()
+    before, after = Strangers(Pidfile("/dev/null")), Strangers(Pidfile("/dev/null"))
     assert before.watch(process, "uid/1")
 
     pidfd = before.leave("uid/1")
