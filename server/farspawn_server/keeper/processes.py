@@ -1,4 +1,4 @@
-"""The table of processes: start, reap, signal and kill what belongs to tasks, and say what changed.
+"""The table of processes: start, adopt, reap and signal what belongs to tasks, and say what changed.
 
 One thread uses it: the keeper's loop. It never blocks: what could wait in the kernel is the spawner's. A task stays in
 the table until the server says that its end is stored.
@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 from farspawn_core import cgroup, exits, failpoint, proc
 from farspawn_core.cgroup import Cgroup
@@ -20,14 +20,13 @@ from farspawn_core.tree import Tree, send_all, strike
 from farspawn_server.keeper.entry import COOKIE, Entry, task_of
 from farspawn_server.keeper.handover import Handed
 from farspawn_server.keeper.inputs import Inputs
-from farspawn_server.keeper.messages import Adopt, Ended, Holding, InputTaken, Spawn, Spent
+from farspawn_server.keeper.killing import Killing
+from farspawn_server.keeper.messages import Adopt, Holding, InputTaken, Spawn
 from farspawn_server.keeper.orphans import Orphans
 from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.spawner import Spawner, Start
 from farspawn_server.keeper.strangers import Strangers
 
-_FIRST_STRIKE_AFTER = 0.02
-_LAST_STRIKE_AFTER = 1.0
 # The strays of an adopted task are not our children: nobody tells us of their end.
 _LOOK_AGAIN_AFTER = 0.1
 
@@ -63,10 +62,8 @@ class Processes:
         self._entries: dict[str, Entry] = {}
         self._leaders: dict[int, Entry] = {}  # the unreaped ones
         self._left_behind: dict[str, Entry] = {}  # the leader has ended and others live on
-        self._killing: dict[str, Entry] = {}  # to be struck until nothing is left
+        self._killing = Killing(self._strike)
         self._own: dict[int, Callable[[exits.Exit], None]] = {}  # children that are no task's
-        self._strike_again_at = 0.0
-        self._strike_after = _FIRST_STRIKE_AFTER
 
     def expect(self, pid: int, ended: Callable[[exits.Exit], None]) -> None:
         """Reap a child of ours that is no task's, and tell how it ended."""
@@ -79,16 +76,11 @@ class Processes:
     def hand_over(self) -> list[Handed]:
         """Return the whole table, for the next image of this process."""
         return [
-            Handed(
-                holding=entry.holding(),
+            entry.handed(
                 killing=uid in self._killing,
-                forgotten=entry.forgotten,
-                stranger=entry.stranger,
-                guessed=entry.guessed,
-                input=self.inputs.opened(uid),
+                input_end=self.inputs.opened(uid),
                 input_length=self.inputs.length(uid),
                 pidfd=self._strangers.leave(uid),
-                struck=entry.struck,
             )
             for uid, entry in self._entries.items()
         ]
@@ -99,23 +91,13 @@ class Processes:
             holding = handed.holding
             if handed.stranger and holding.ended is None and handed.pidfd is None:
                 self.adopt(Adopt(holding.uid, holding.pid, holding.start_time, holding.started_at))
+                self._entries[holding.uid].take_over(handed)
             else:
-                entry = self._entries[holding.uid] = Entry(
-                    uid=holding.uid,
-                    start_time=holding.start_time,
-                    started_at=holding.started_at,
-                    failure=holding.failure,
-                    ended=holding.ended,
-                    left=holding.left,
-                    stranger=handed.stranger,
-                )
+                entry = self._entries[holding.uid] = Entry.of(handed)
                 if holding.pid or handed.stranger:  # a stranger's leader may never have been found, and others live on
                     self._plant_tree(entry, holding.pid, self._cgroup_of(entry))
                 if entry.left:
                     self._left_behind[entry.uid] = entry
-            self._entries[holding.uid].forgotten = handed.forgotten
-            self._entries[holding.uid].struck = handed.struck
-            self._entries[holding.uid].guessed |= handed.guessed
             if handed.pidfd is not None:
                 self._strangers.take(handed.pidfd, holding.uid)
             if handed.input is not None:
@@ -195,22 +177,14 @@ class Processes:
     def kill(self, uid: str) -> None:
         """Begin to kill a task: again and again, until nothing of it is left."""
         if uid in self._entries:
-            self._kill([self._entries[uid]])
+            self._killing.begin([self._entries[uid]])
 
     def kill_all(self) -> None:
         """Begin to kill every task."""
         for entry in self._entries.values():
             if entry.ended is None:
                 entry.shut_down = True
-        self._kill(list(self._entries.values()))
-
-    def _kill(self, entries: Iterable[Entry]) -> None:
-        """Begin to kill these together; those that are being killed already have their next strike to come."""
-        new = {entry.uid: entry for entry in entries if not entry.over and entry.uid not in self._killing}
-        if new:
-            self._killing |= new
-            self._strike_after = _FIRST_STRIKE_AFTER
-            self._strike(new)
+        self._killing.begin(list(self._entries.values()))
 
     def forget(self, uid: str) -> None:
         """Drop what is stored; a leader that still lives is dropped at its end."""
@@ -226,12 +200,8 @@ class Processes:
 
     def pending(self) -> float | None:
         """Return in how many seconds `collect` has work of its own, or None."""
-        spans = []
-        if self._killing:
-            spans.append(max(0.0, self._strike_again_at - time.monotonic()))
-        if any(entry.stranger for entry in self._left_behind.values()):
-            spans.append(_LOOK_AGAIN_AFTER)
-        return min(spans, default=None)
+        look_again = _LOOK_AGAIN_AFTER if any(entry.stranger for entry in self._left_behind.values()) else None
+        return min((span for span in (self._killing.pending(), look_again) if span is not None), default=None)
 
     def close(self) -> None:
         """Leave nothing of ours behind on the machine. Nothing of any task lives."""
@@ -269,8 +239,7 @@ class Processes:
             self._ended(entry, None if entry.guessed else how)
         if self._left_behind and (stray_ended or any(entry.stranger for entry in self._left_behind.values())):
             self._note_emptied()
-        if self._killing and time.monotonic() >= self._strike_again_at:
-            self._strike(self._killing)
+        self._killing.go_on()
 
     def _knows(self, pid: int) -> bool:
         return pid in self._leaders or pid in self._own
@@ -291,8 +260,7 @@ class Processes:
                     self.inputs.open(start.uid, start.input)
             self._tell(entry)
             failpoint.reach("keeper.spawn.told")
-            if start.uid in self._killing:
-                self._strike({start.uid: entry})
+            self._killing.come_to_life(entry)
 
     def _plant_tree(self, entry: Entry, pid: int, group: Cgroup | None) -> None:
         """Begin to follow what an entry's leader starts."""
@@ -340,24 +308,10 @@ class Processes:
         assert entry.tree is not None
         entry.left = len(entry.tree.leader_ended()) if left is None else left
         self.inputs.close(entry.uid)
-        entry.ended = Ended(at=time.time_ns())
-        if how is not None:
-            spent = None
-            if (usage := how.usage) is not None:
-                spent = Spent(usage.user_seconds, usage.system_seconds, usage.max_resident_bytes)
-            entry.ended = Ended(
-                time.time_ns(), how.code, how.signal, how.core_dumped, spent, self._out_of_memory(entry, how)
-            )
+        entry.struck |= entry.uid in self._killing
+        entry.note_end(how)
         self._tell(entry)
         failpoint.reach("keeper.exit.told")
-
-    def _out_of_memory(self, entry: Entry, how: exits.Exit) -> bool | None:
-        """Return whether the kernel ended a leader for want of memory; None: it does not tell."""
-        if how.signal != signal.SIGKILL or entry.cgroup is None:
-            return None
-        somebody = entry.cgroup.out_of_memory()
-        # Of a task that we have sent SIGKILL it may have ended another process before.
-        return None if somebody and (entry.struck or entry.uid in self._killing) else somebody
 
     def _note_emptied(self) -> None:
         """The last of a task to die is our own child, so its end brings us here."""
@@ -368,16 +322,14 @@ class Processes:
             if entry.left == 0:
                 self._tell(entry)
 
-    def _strike(self, targets: Mapping[str, Entry]) -> None:
-        self._strike_again_at = time.monotonic() + self._strike_after
-        self._strike_after = min(2 * self._strike_after, _LAST_STRIKE_AFTER)
+    def _strike(self, entries: list[Entry]) -> None:
+        """Send SIGKILL to everything that these have now."""
         self._refresh_orphans()
-        for uid, entry in list(targets.items()):
+        for entry in entries:
             if entry.tree is not None:
                 strike(entry.tree)
             else:
-                self._kill_start(uid)
-        failpoint.reach("keeper.kill.struck")
+                self._kill_start(entry.uid)
 
     def _kill_start(self, uid: str) -> None:
         """End the child that is stuck between its birth and its program, if this start has one by now."""
@@ -397,15 +349,16 @@ class Processes:
             self._left_behind[entry.uid] = entry
         if entry.over:
             self._left_behind.pop(entry.uid, None)
-            self._killing.pop(entry.uid, None)
+            self._killing.spare(entry.uid)
         if entry.over and entry.forgotten:
             self._drop(entry)
         else:
             self._changed(entry.holding())
 
     def _drop(self, entry: Entry) -> None:
-        for table in (self._entries, self._left_behind, self._killing):
-            table.pop(entry.uid, None)
+        self._entries.pop(entry.uid, None)
+        self._left_behind.pop(entry.uid, None)
+        self._killing.spare(entry.uid)
         if entry.cgroup is not None:
             entry.cgroup.remove()
 
