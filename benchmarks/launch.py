@@ -5,7 +5,8 @@ with `wait` until the task is final. When it hears of the exit, intent, identity
 
 Baselines: one process opens the same two output files in the same file system, calls `os.posix_spawn`, and waits, in a
 loop; nothing is recorded. Once with one process at a time, once with 16, so that spawning and running overlap on more
-than one core. And the same by `farspawn_core.spawn`, which the keeper uses.
+than one core. And the same by `farspawn_core.spawn`, which the keeper uses. Last, the same behind gRPC, called by the
+same client: a grpc.aio server that spawns and waits and does nothing else. More than that nobody can reach in Python.
 
 The details say where the rest goes: CPU time for each task of everybody who takes part, and flushes of the disk
 (counted by the kernel for the whole disk, so others' are in it).
@@ -13,13 +14,17 @@ The details say where the rest goes: CPU time for each task of everybody who tak
 
 from __future__ import annotations
 
+import contextlib
 import statistics
+import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks._agent import Agent, running_agent, scratch
 from benchmarks._cost import Others, cpu_seconds, disk_flushes, filesystem, reaped_cpu_seconds
 from benchmarks._report import Figure, report
-from benchmarks._worker import work
+from benchmarks._worker import command, root, work
 
 ROUNDS = 5
 IN_FLIGHT = {1: 200, 16: 800}  # and how many tasks a round has
@@ -27,8 +32,10 @@ COMPARISONS = (  # ours in flight, the baseline, how it spawns, how many at once
     (1, "os.posix_spawn, wait, one at a time", "os", 1, None),
     (1, "farspawn_core.spawn, wait, one at a time", "core", 1, None),
     (16, "os.posix_spawn, wait, one at a time", "os", 1, 0.5),
-    (16, "os.posix_spawn, wait, 16 at once", "os", 16, 0.5),
+    (16, "os.posix_spawn, wait, 16 at once", "os", 16, None),
     (16, "farspawn_core.spawn, wait, 16 at once", "core", 16, None),
+    (1, "os.posix_spawn behind a bare grpc.aio server, 1 in flight", "bare", 1, None),
+    (16, "os.posix_spawn behind a bare grpc.aio server, 16 in flight", "bare", 16, None),
 )
 
 
@@ -67,6 +74,31 @@ def ours(side: Side, agent: Agent, count: int, in_flight: int) -> None:
     side.add(count, told["seconds"], parts)
 
 
+def bare(side: Side, address: str, server: int, count: int, in_flight: int) -> None:
+    """Measure a round of the server that only spawns."""
+    before = cpu_seconds(server)
+    told = work("_launches", address, count, in_flight)
+    used = (cpu_seconds(server) - before) * 1e3
+    parts = {
+        "ms wall for each task": told["seconds"] * 1e3,
+        "ms CPU client": told["cpu_seconds"] * 1e3,
+        "ms CPU server": used * count / (count + told["warm_up"]),
+        "calls": told["calls"],
+    }
+    side.add(count, told["seconds"], parts)
+
+
+@contextlib.contextmanager
+def bare_server(directory: Path) -> Iterator[tuple[str, int]]:
+    """Yield address and pid of the server that only spawns."""
+    address = f"unix:{directory}/bare.sock"
+    with subprocess.Popen(command("_bare_server", address, directory), cwd=root()) as server:
+        try:
+            yield address, server.pid
+        finally:
+            server.kill()
+
+
 def raw(side: Side, directory: str, count: int, in_flight: int, how: str) -> None:
     """Measure a round of a baseline."""
     told = work("_raw_launches", directory, count, in_flight, how)
@@ -80,11 +112,14 @@ def raw(side: Side, directory: str, count: int, in_flight: int, how: str) -> Non
 
 def main() -> None:
     """Measure in turns."""
-    sides = {(name, in_flight): Side() for name in ("ours", "os", "core") for in_flight in IN_FLIGHT}
-    with scratch() as directory, running_agent(directory / "state") as agent:
+    sides = {(name, in_flight): Side() for name in ("ours", "os", "core", "bare") for in_flight in IN_FLIGHT}
+    with contextlib.ExitStack() as opened:
+        directory = opened.enter_context(scratch())
+        agent = opened.enter_context(running_agent(directory / "state"))
         files = directory / "files"
         files.mkdir()
-        others = Others(agent.keeper, agent.server)
+        address, server = opened.enter_context(bare_server(files))
+        others = Others(agent.keeper, agent.server, server)
         disturbed: list[float] = []
         for _ in range(ROUNDS):
             others.share()
@@ -92,6 +127,7 @@ def main() -> None:
                 ours(sides["ours", in_flight], agent, count, in_flight)
                 for how in ("os", "core"):
                     raw(sides[how, in_flight], str(files), count, in_flight, how)
+                bare(sides["bare", in_flight], address, server, count, in_flight)
             disturbed.append(round(others.share(), 2))
         details: dict[str, object] = {
             "file system of state and output": filesystem(directory),

@@ -12,6 +12,8 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+_READ_BYTES = 1 << 16
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -46,8 +48,7 @@ def boot_id() -> str:
 def read(pid: int) -> Process | None:
     """Return the process that has this pid now, or None."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
+        line = _contents(f"/proc/{pid}/stat")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name is the program's to choose: it may hold spaces and parentheses. The last ")" ends it.
@@ -66,6 +67,19 @@ def read(pid: int) -> Process | None:
     )
 
 
+def _contents(path: str) -> bytes:
+    """Return what is in a file of /proc: at half the cost of `open`, and each start and exit reads five."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        contents = part = os.read(descriptor, _READ_BYTES)
+        while part:
+            part = os.read(descriptor, _READ_BYTES)
+            contents += part
+        return contents
+    finally:
+        os.close(descriptor)
+
+
 def everything() -> Iterator[int]:
     """Yield the pid of every process that this one can see."""
     for entry in os.listdir("/proc"):
@@ -80,8 +94,7 @@ def children_of_thread(pid: int, thread: int) -> list[int]:
     children that stay; while some end, others may be missing (proc_pid_children(5)): read again until nothing is new.
     """
     try:
-        with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-            return [int(child) for child in file.read().split()]
+        return [int(child) for child in _contents(f"/proc/{pid}/task/{thread}/children").split()]
     except (FileNotFoundError, ProcessLookupError):
         return []
 
@@ -101,8 +114,7 @@ def environment_value(pid: int, name: str) -> str | None:
     None also when we may not look, when the process is gone or a zombie, and when it overwrote that memory.
     """
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            variables = file.read()
+        variables = _contents(f"/proc/{pid}/environ")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     prefix = os.fsencode(f"{name}=")

@@ -324,12 +324,11 @@ class Decoder:
 
 def holding_of(fields: dict[str, object]) -> Holding:
     """Return the Holding whose fields these are."""
-    fields = dict(fields)
     if isinstance(failure := fields.get("failure"), dict):
-        fields["failure"] = _make(Failure, failure)
+        fields = {**fields, "failure": _make(Failure, failure)}
     if isinstance(ended := fields.get("ended"), dict):
         spent = ended.get("spent")
-        fields["ended"] = _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})
+        fields = {**fields, "ended": _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})}
     return _make(Holding, fields)
 
 
@@ -347,4 +346,6 @@ def _build(kind: type[Message], fields: dict[str, object]) -> Message:
 
 def _make(kind: type[_T], fields: dict[str, object]) -> _T:
     names = _FIELDS[kind]
-    return kind(**{name: value for name, value in fields.items() if name in names})
+    if not names.issuperset(fields):  # another version's
+        fields = {name: value for name, value in fields.items() if name in names}
+    return kind(**fields)
