@@ -29,7 +29,7 @@ def reaped_cpu_seconds(pid: int) -> float:
 
 
 class Others:
-    """How much of the machine was used by others than us while we measured: the more, the less a figure means."""
+    """How much of the machine others than us had while we measured: the more, the less a figure means."""
 
     def __init__(self, *ours: int) -> None:
         """`ours` are the pids of the processes that are measured, besides this one and its children."""
@@ -44,7 +44,8 @@ class Others:
 
     def _now(self) -> tuple[float, float, float]:
         """Return the clock, the CPU time of everybody, and that of ours, all in seconds."""
-        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:8])
+        # The last of these is what the host of a virtual machine has given to others (proc_stat(5), steal).
+        user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text(encoding="ascii").split()[1:9])
         us = os.times()
         ours = sum(cpu_seconds(pid) + reaped_cpu_seconds(pid) for pid in self._ours)
         busy = (user + nice + system + sum(interrupts)) / _TICKS

@@ -24,9 +24,9 @@ _ARGV = ["/bin/true"]
 _ENV = {"PATH": "/usr/bin:/bin"}
 
 
-def start(directory: str, number: int, how: str) -> int:
+def start(directory: str, name: str, how: str) -> int:
     """Start one process with two new files for its output; return its pid."""
-    files = [os.open(f"{directory}/{number}.{name}", _FLAGS, 0o600) for name in ("stdout", "stderr")]
+    files = [os.open(f"{directory}/{name}.{output}", _FLAGS, 0o600) for output in ("stdout", "stderr")]
     try:
         if how == "core":
             return spawn(_ARGV, env=_ENV, cwd="/", descriptors=(0, *files))
@@ -46,7 +46,7 @@ def main(directory: str, count: int, in_flight: int, how: str) -> None:
         if alive == in_flight:
             reap()
             alive -= 1
-        start(made, number, how)
+        start(made, str(number), how)
         alive += 1
     for _ in range(alive):
         reap()
