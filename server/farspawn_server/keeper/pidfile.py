@@ -45,6 +45,8 @@ class Pidfile:
         self._path = path
         self._lock = threading.Lock()
         self._descriptor = -1  # guarded by _lock; -1: to be opened
+        with contextlib.suppress(OSError):  # tried again at each note
+            self._open()
 
     def note(self, uid: str, noted: Noted) -> None:
         """Write it down."""
@@ -52,13 +54,16 @@ class Pidfile:
         line = f"\n{uid} {noted.pid} {noted.ticks} .".encode()
         # No room, or no directory any more: it runs all the same, and only its exit may be unknown to the next keeper.
         with self._lock, contextlib.suppress(OSError):
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, _APPEND_ONLY, 0o600)
+            self._open()
             os.write(self._descriptor, line)
             if os.fstat(self._descriptor).st_size > _LARGEST_BYTES:
                 os.replace(self._path, f"{self._path}.old")
                 full, self._descriptor = self._descriptor, -1
                 os.close(full)
+
+    def _open(self) -> None:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self._path, _APPEND_ONLY, 0o600)
 
     def find(self, uid: str) -> Noted | None:
         """Return what an earlier keeper noted."""

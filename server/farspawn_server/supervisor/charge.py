@@ -1,4 +1,4 @@
-"""One task in the supervisor's care: its lock, its deadlines, and every move that it makes.
+"""One task in the supervisor's care: its lock, its timer, and every move that it makes.
 
 The law of the lock: whoever changes a task holds its lock from the first look to the commit, and holds no other. What
 is not committed has not happened: `task` changes after the store has it, is published after that, and only then is the
@@ -13,7 +13,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from farspawn_core import failpoint
@@ -22,24 +22,18 @@ from farspawn_server.changes import Changes
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
-from farspawn_server.store import Store, StoreError
+from farspawn_server.store import Store
+from farspawn_server.supervisor.deadlines import SURVIVAL_NS, due_stop, next_deadline
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.readiness import until_ready
 from farspawn_server.supervisor.settle import settled
+from farspawn_server.supervisor.steps import Steps
 from farspawn_server.task.clocks import Moment, nanoseconds
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import Cause, State, Survivor
-from farspawn_server.task.spec import LeaseAction
 from farspawn_server.task.stop import Stop
 
 log = logging.getLogger(__name__)
-
-SURVIVAL_NS = 10_000_000_000
-"""How long after SIGKILL what still lives is called a survivor."""
-_RETRY_SECONDS = 1.0
-_RETRY_AFTER_MISTAKE_SECONDS = 10.0
-
-_Step = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +65,7 @@ class Charge:
         self._ground = ground
         self._holding: Holding | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._retrying: set[_Step] = set()
+        self._steps = Steps(task.uid)
         self._readiness: asyncio.Task[None] | None = None
         self._lease_until: int | None = None
         self.renew_lease()
@@ -85,7 +78,7 @@ class Charge:
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
         """The steps that were begun and will soon be over; a readiness check may take as long as its task."""
-        return self._under_way - {self._readiness}
+        return self._steps.under_way - {self._readiness}
 
     # --- moves ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +132,7 @@ class Charge:
     def hold(self, holding: Holding) -> None:
         """Take in what the keeper knows; only the newest counts."""
         self._holding = holding
-        self._begin(self._settle)
+        self._steps.begin(self._settle)
 
     def resume(self) -> None:
         """Go on after a restart of the server: do again what may not have been done, and keep the deadlines."""
@@ -147,7 +140,7 @@ class Charge:
         if _to_be_killed(task):
             self._ground.link.kill(task.run)
         elif task.stop and task.times.signalled and task.ending is None:
-            self._begin(self._send_stop_signal)
+            self._steps.begin(self._send_stop_signal)
         self._look_for_readiness()
         self._arm()
 
@@ -179,7 +172,7 @@ class Charge:
             elif task.state is State.PENDING and task.restart_at is not None and now >= task.restart_at:
                 await self.commit(task.next_attempt(self._ground.hello.keeper, self._ground.hello.boot))
             elif task.stop is None:
-                if (stop := self._due_stop(task, now)) is not None:
+                if (stop := due_stop(task, self._lease_until, now)) is not None:
                     await self.commit(task.stopping(stop, moment))
             elif task.asked_by is not None and now >= task.asked_by:
                 # Even if a slow start or an outage of the agent has outlasted the grace: it begins now.
@@ -209,7 +202,7 @@ class Charge:
     def _look_for_readiness(self) -> None:
         wanted = self.task.terms.readiness is not None and self.task.state is State.RUNNING and not self.task.ready
         if wanted and self._readiness is None:
-            self._readiness = self._begin(self._note_readiness, again=self._look_again_for_readiness)
+            self._readiness = self._steps.begin(self._note_readiness, again=self._look_again_for_readiness)
         elif not wanted and self._readiness is not None:
             self._readiness.cancel()
             self._readiness = None
@@ -243,17 +236,6 @@ class Charge:
             self._ground.ended(self)
             log.info("task ended", extra={"uid": task.uid, "task_id": task.task_id, "state": task.state.value})
 
-    def _due_stop(self, task: Task, now: int) -> Stop | None:
-        """Return the stop that the site itself owes this task now."""
-        if self._lease_until is not None and now >= self._lease_until:
-            assert task.terms.lease is not None
-            if task.terms.lease.action is LeaseAction.KILL:
-                return Stop(Cause.LEASE_EXPIRED, "", signal.SIGKILL, now, now)
-            return Stop.by_plan(task.plan, now, cause=Cause.LEASE_EXPIRED)
-        if task.runtime_until is not None and now >= task.runtime_until:
-            return Stop.by_plan(task.plan, now, cause=Cause.MAX_RUNTIME)
-        return None
-
     async def _send_stop_signal(self) -> None:
         stop = self.task.stop
         assert stop is not None
@@ -282,55 +264,9 @@ class Charge:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (deadline := self._next_deadline()) is not None:
+        if (deadline := next_deadline(self.task, self._lease_until, time.monotonic_ns())) is not None:
             # The loop's clock is CLOCK_MONOTONIC, in seconds.
-            self._timer = asyncio.get_running_loop().call_at(deadline / 1e9, self._begin, self._advance)
-
-    def _next_deadline(self) -> int | None:
-        task = self.task
-        if task.state.final:
-            return None
-        if task.ending is not None:
-            return None if task.ending.killed else task.ending.until
-        if task.stop is None:
-            found = (task.restart_at, self._lease_until, task.runtime_until if task.leader is None else None)
-            return min((each for each in found if each is not None), default=None)
-        if task.times.killed:
-            # Again and again, for a leader that even SIGKILL does not end: its exit is still to come.
-            return max(task.stop.kill_at + SURVIVAL_NS, time.monotonic_ns() + 1_000_000_000)
-        return task.stop.kill_at if task.asked_by is None else task.asked_by
-
-    def _begin(self, step: _Step, again: Callable[[], object] | None = None) -> asyncio.Task[None]:
-        """Take a step in the background. If it fails, take it again, or do what `again` does: what is due stays due."""
-
-        async def persist() -> None:
-            try:
-                await step()
-            except StoreError as error:
-                log.warning("not stored, trying again", extra={"uid": self.task.uid, "error": str(error)})
-                self._retry(step, again, _RETRY_SECONDS)
-            except Exception:  # swallowed by nobody: it is logged, and what is due stays due
-                log.exception("a mistake of ours, trying again", extra={"uid": self.task.uid})
-                self._retry(step, again, _RETRY_AFTER_MISTAKE_SECONDS)
-
-        under_way = asyncio.create_task(persist())
-        self._under_way.add(under_way)  # the loop itself holds tasks only weakly
-        under_way.add_done_callback(self._under_way.discard)
-        return under_way
-
-    def _retry(self, step: _Step, again: Callable[[], object] | None, delay: float) -> None:
-        """Come back to a step, once, however often it was begun."""
-
-        def retry() -> None:
-            self._retrying.discard(step)
-            if again is None:
-                self._begin(step)
-            else:
-                again()
-
-        if step not in self._retrying:
-            self._retrying.add(step)
-            asyncio.get_running_loop().call_later(delay, retry)
+            self._timer = asyncio.get_running_loop().call_at(deadline / 1e9, self._steps.begin, self._advance)
 
 
 def _to_be_killed(task: Task) -> bool:

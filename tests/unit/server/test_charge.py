@@ -8,11 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from support.values import EXIT_0, a_stop, a_task, in_state
+from support.values import EXIT_0, a_stop, in_state
 
 from farspawn_server.store import StoreError
-from farspawn_server.supervisor import charge
+from farspawn_server.supervisor import steps
 from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.supervisor.steps import Steps
 from farspawn_server.task.clocks import Moment
 from farspawn_server.task.outcome import Cause, State
 
@@ -23,8 +24,8 @@ from farspawn_server.task.outcome import Cause, State
 def test_a_step_that_fails_is_taken_again(
     error: Exception, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(charge, "_RETRY_SECONDS", 0)
-    monkeypatch.setattr(charge, "_RETRY_AFTER_MISTAKE_SECONDS", 0)
+    monkeypatch.setattr(steps, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(steps, "_RETRY_AFTER_MISTAKE_SECONDS", 0)
 
     async def run() -> int:
         tried, done = 0, asyncio.Event()
@@ -36,7 +37,7 @@ def test_a_step_that_fails_is_taken_again(
                 raise error
             done.set()
 
-        Charge(a_task(), cast(Ground, cast(Any, None)))._begin(step)
+        Steps("uid-1").begin(step)
         await asyncio.wait_for(done.wait(), 60)
         return tried
 
@@ -45,7 +46,7 @@ def test_a_step_that_fails_is_taken_again(
 
 
 def test_a_step_that_fails_again_and_again_is_pending_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(charge, "_RETRY_SECONDS", 0)
+    monkeypatch.setattr(steps, "_RETRY_SECONDS", 0)
 
     async def run() -> list[int]:
         at_once, most, tried, done = 0, 0, 0, asyncio.Event()
@@ -61,9 +62,9 @@ def test_a_step_that_fails_again_and_again_is_pending_only_once(monkeypatch: pyt
             else:
                 raise StoreError("full")
 
-        one = Charge(a_task(), cast(Ground, cast(Any, None)))
+        one = Steps("uid-1")
         for _ in range(10):
-            one._begin(step)
+            one.begin(step)
         await asyncio.wait_for(done.wait(), 60)
         return [most, tried]
 
