@@ -22,6 +22,7 @@ from farspawn.v1 import task_pb2
 from farspawn_core import proc
 from farspawn_server.audit import ACCEPTED
 from farspawn_server.audit.verify import verify
+from farspawn_server.keeper.pidfile import GUESSED, Pidfile
 
 Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 """Which field of the outcome is set, its value, and the cause."""
@@ -67,10 +68,9 @@ class Cell:
     uids: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
 
-    @property
-    def pid_unknown(self) -> bool:
-        """Whether the keeper dies in the microseconds in which it alone knows a pid."""
-        return self.place == "keeper.spawn.born" and self.victim in ("self", "both")
+    def _is_guess(self, run: str) -> bool:
+        """Whether the keeper died in the moment in which it alone knew a pid: then nobody learns how that one ended."""
+        return Pidfile(str(self.agent.state / "keeper.pids")).find(run) == GUESSED
 
     # --- what a client does -----------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Cell:
         ran = (uid, attempt) in self._runs(self.scene.started())
         assert self.agent.keeper_was_killed, f"{actor.task_id} is LOST, and the keeper was not"
         assert outcome.cause == task_pb2.CAUSE_KEEPER_LOST
-        if kernel_tells_strangers_exits() and not self.pid_unknown:
+        if kernel_tells_strangers_exits() and not self._is_guess(f"{uid}/{attempt}"):
             assert not (actor.waits and ran), f"{actor.task_id} lived when the keeper died, and yet is LOST"
             in_gap = (self.place, self.victim) in actor.lost_in
             assert in_gap or not ran, f"{actor.task_id} is LOST: {outcome}"
@@ -197,8 +197,8 @@ class Cell:
                 self._check_lost(actor, status.uid, number, outcome)
             if actor.cleanup and (run in cleaned or not self.agent.keeper_was_struck):
                 assert run in cleaned, f"no cleanup after {actor.task_id}"
-                tells = kernel_tells_strangers_exits() and not self.pid_unknown
-                if tells or not self.agent.keeper_was_struck:
+                guess = self._is_guess(f"{status.uid}/{number}/cleanup")
+                if (kernel_tells_strangers_exits() and not guess) or not self.agent.keeper_was_struck:
                     assert outcome.cleanup.WhichOneof("ending") == "exit_code", outcome
                     assert outcome.cleanup.exit_code == 6
 
