@@ -9,7 +9,11 @@ ChildProcessError
 from __future__ import annotations
 
 import enum
+import errno
 import os
+
+STARVATION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""Errnos of a machine that is out of descriptors, memory or processes: it passes, and trying again helps."""
 
 
 class Phase(enum.Enum):

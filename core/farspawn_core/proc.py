@@ -46,10 +46,10 @@ def boot_id() -> str:
 
 
 def read(pid: int) -> Process | None:
-    """Return the process that has this pid now, or None."""
+    """Return the process that has this pid now, or None; None also where we may not look (hidepid in proc(5))."""
     try:
         line = _contents(f"/proc/{pid}/stat")
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The name is the program's to choose: it may hold spaces and parentheses. The last ")" ends it.
     opening, closing = line.index(b"("), line.rindex(b")")

@@ -53,6 +53,7 @@ class Entry:
             ended=holding.ended,
             left=holding.left,
             stranger=handed.stranger,
+            guessed=holding.guessed,
         )
         entry.take_over(handed)
         return entry
@@ -60,7 +61,6 @@ class Entry:
     def take_over(self, handed: Handed) -> None:
         """Add what no new look at the machine can tell."""
         self.forgotten, self.struck = handed.forgotten, handed.struck
-        self.guessed |= handed.guessed
 
     def handed(
         self, *, killing: bool, input_end: tuple[int, int] | None, input_length: int | None, pidfd: int | None
@@ -75,7 +75,6 @@ class Entry:
             input_length=input_length,
             pidfd=pidfd,
             struck=self.struck,
-            guessed=self.guessed,
         )
 
     @property
@@ -111,4 +110,5 @@ class Entry:
             ended=self.ended,
             left=self.left,
             shut_down=self.shut_down,
+            guessed=self.guessed,
         )

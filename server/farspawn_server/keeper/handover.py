@@ -18,7 +18,7 @@ from farspawn_server.keeper.messages import Holding, holding_of
 class Handed:
     """One task.
 
-    `killing`, `forgotten`, `stranger`, `guessed` and `struck` are those of the table; `input` is the descriptor of the
+    `killing`, `forgotten`, `stranger` and `struck` are those of the table; `input` is the descriptor of the
     writing end of its standard input, which outlives the exec, and the offset that was reached; `input_length` that of
     an input that has ended; `pidfd` the descriptor of a stranger's leader that lived.
     """
@@ -31,7 +31,6 @@ class Handed:
     input_length: int | None = None
     pidfd: int | None = None
     struck: bool = False
-    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,6 @@ def take(descriptor: int) -> Handover:
                 input_length=task.get("input_length"),
                 pidfd=task.get("pidfd"),
                 struck=task.get("struck", False),
-                guessed=task.get("guessed", False),
             )
             for task in fields["tasks"]
         ],

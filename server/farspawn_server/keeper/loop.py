@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import selectors
 import signal
@@ -14,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from farspawn_core import failpoint, proc
+from farspawn_core.errors import STARVATION
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
 from farspawn_server.keeper.handover import Handover
 from farspawn_server.keeper.journal import note
@@ -41,8 +41,6 @@ from farspawn_server.keeper.processes import Processes
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
-# Out of descriptors, memory or processes: it passes, and a keeper that died of it would lose every exit.
-_STARVATION = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 _STARVED_SECONDS = 0.1
 
 
@@ -118,8 +116,9 @@ class Keeper:
             self._processes.collect()
             self._starved = False
         except OSError as error:
-            if error.errno not in _STARVATION:
+            if error.errno not in STARVATION:
                 raise
+            # A keeper that died of it would lose every exit.
             self._starve(error)
         except MemoryError as error:
             self._starve(error)

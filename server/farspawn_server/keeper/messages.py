@@ -72,6 +72,7 @@ class Holding:
         ended: how the leader ended.
         left: how many processes of the task were alive when this was sent, once the leader has ended.
         shut_down: the keeper began to kill it without being told: the owner asked for a shutdown twice.
+        guessed: pid may be that of another process of the task, so how it ends will not be told.
     """
 
     uid: str
@@ -82,6 +83,7 @@ class Holding:
     ended: Ended | None = None
     left: int = 0
     shut_down: bool = False
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +202,14 @@ class Adopt:
         pid: the leader's; 0: not known, look for it.
         start_time: the leader's, in clock ticks since boot; a process with another one is a stranger.
         started_at: wall clock, in nanoseconds since 1970.
+        guessed: pid was a guess of the keeper that told it.
     """
 
     uid: str
     pid: int
     start_time: int
     started_at: int
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

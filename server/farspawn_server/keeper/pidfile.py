@@ -12,29 +12,20 @@ import functools
 import os
 import re
 import threading
-import time
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+from farspawn_core.errors import STARVATION
+
 _APPEND_ONLY = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINE = re.compile(r"^(\S+) ([0-9]+) ([0-9]+) \.$", re.MULTILINE)
-_LARGEST_BYTES = 1 << 22  # of each of two files: some 60,000 starts
+_LARGEST_BYTES = 1 << 20  # of each of two files: some 15,000 starts
 
 
 class Noted(NamedTuple):
-    """A pid, and a time at which it was the leader's, in clock ticks since boot."""
+    """Which process it is: `start_time` is in clock ticks since boot."""
 
     pid: int
-    ticks: int
-
-    @classmethod
-    def now(cls, pid: int) -> Self:
-        """Return the note of a process that nobody has reaped."""
-        return cls(pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME) * _TICKS_PER_SECOND // 1_000_000_000)
-
-
-GUESSED = Noted(0, 0)
-"""Instead of a pid: one was guessed, for want of a note."""
+    start_time: int
 
 
 class Pidfile:
@@ -51,9 +42,9 @@ class Pidfile:
     def note(self, uid: str, noted: Noted) -> None:
         """Write it down."""
         # A line feed first and a full stop last: what a full disk has cut off spoils itself only, and shows.
-        line = f"\n{uid} {noted.pid} {noted.ticks} .".encode()
+        line = f"\n{uid} {noted.pid} {noted.start_time} .".encode()
         # No room, or no directory any more: it runs all the same, and only its exit may be unknown to the next keeper.
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError, MemoryError):
             self._open()
             os.write(self._descriptor, line)
             if os.fstat(self._descriptor).st_size > _LARGEST_BYTES:
@@ -73,7 +64,12 @@ class Pidfile:
     def _earlier(self) -> dict[str, Noted]:
         noted: dict[str, Noted] = {}
         for path in (f"{self._path}.old", self._path):
-            with contextlib.suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
-                for uid, pid, ticks in _LINE.findall(file.read()):
-                    noted[uid] = Noted(int(pid), int(ticks))
+            try:
+                with open(path, encoding="ascii", errors="replace") as file:
+                    text = file.read()
+            except OSError as error:
+                if error.errno in STARVATION:
+                    raise  # and come back: now nobody can say what was noted
+                continue
+            noted |= {uid: Noted(int(pid), int(start_time)) for uid, pid, start_time in _LINE.findall(text)}
         return noted

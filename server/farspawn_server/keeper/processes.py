@@ -90,7 +90,7 @@ class Processes:
         for handed in table:
             holding = handed.holding
             if handed.stranger and holding.ended is None and handed.pidfd is None:
-                self.adopt(Adopt(holding.uid, holding.pid, holding.start_time, holding.started_at))
+                self.adopt(Adopt(holding.uid, holding.pid, holding.start_time, holding.started_at, holding.guessed))
                 self._entries[holding.uid].take_over(handed)
             else:
                 entry = self._entries[holding.uid] = Entry.of(handed)

@@ -7,6 +7,7 @@ thread, where orphans are told from tasks by being there.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -128,9 +129,11 @@ class Spawner:
                 confinement=imposed,
                 born=functools.partial(self._born, order.uid),
             )
-            # Here and not in the loop: the kernel may let whoever moves a process wait for milliseconds.
-            if group is None and (group := self._make_group(order.uid)) is not None:
-                group.add(pid)
+            # Here and not in the loop: the kernel may let whoever moves a process wait for milliseconds. It runs: what
+            # fails from here on must not be told as a start that failed.
+            with contextlib.suppress(OSError, MemoryError):
+                if group is None and (group := self._make_group(order.uid)) is not None:
+                    group.add(pid)
             # The keeper's from here on.
             ours, writing = writing, None
             its, group = group, None
@@ -153,8 +156,12 @@ class Spawner:
                 group.remove()
 
     def _born(self, uid: str, pid: int) -> None:
+        """Note the pid of a process that runs, and that nobody but us can reap."""
         failpoint.reach("keeper.spawn.born")
-        self._pidfile.note(uid, Noted.now(pid))
+        # Without descriptors or memory for it: as in `note`.
+        with contextlib.suppress(OSError, MemoryError):
+            if (process := proc.read(pid)) is not None:
+                self._pidfile.note(uid, Noted(*process.key))
         failpoint.reach("keeper.spawn.noted")
 
     def _birthplace(self, uid: str, imposed: Confinement) -> Cgroup | None:

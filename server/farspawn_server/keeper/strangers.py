@@ -1,8 +1,8 @@
 """Tasks of an earlier keeper: found by identity, watched by pidfd, for they are somebody else's children.
 
-A pid alone proves nothing: it counts only together with the start time, or with a time at which it was the leader's.
-Where it was never recorded the cookie in the environment is asked, and that is a guess. How such a process ends the
-kernel tells since Linux 6.15; before, nobody can know.
+A pid alone proves nothing: it counts only together with the start time. Where neither the server nor the pidfile knows
+it, the cookie in the environment is asked, and that is a guess. How such a process ends the kernel tells since Linux
+6.15; before, nobody can know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from farspawn_core import ExitUnknownError, exits, proc
 from farspawn_core.proc import Process
 from farspawn_server.keeper.entry import COOKIE, task_of
 from farspawn_server.keeper.messages import Adopt
-from farspawn_server.keeper.pidfile import GUESSED, Pidfile
+from farspawn_server.keeper.pidfile import Pidfile
 
 
 class Strangers:
@@ -32,18 +32,15 @@ class Strangers:
 
     def find(self, order: Adopt) -> tuple[Process | None, bool]:
         """Return the leader of a task if it lives, and whether that is a guess: then its exit proves nothing."""
-        noted = self._pidfile.find(order.uid)
-        if order.pid:
-            process = proc.read(order.pid)
-            found = process is not None and process.start_time == order.start_time and process.alive
-            return process if found else None, noted == GUESSED  # guessed by an earlier keeper, and stored since
-        if noted is not None and noted != GUESSED:
-            process = proc.read(noted.pid)
-            # One that was started later has its number only.
-            found = process is not None and process.start_time <= noted.ticks and process.alive
-            return process if found else None, False
-        self._pidfile.note(order.uid, GUESSED)
-        return _eldest(task_of(order.uid)), True
+        pid, start_time, guessed = order.pid, order.start_time, order.guessed
+        if not pid:
+            noted = self._pidfile.find(order.uid)
+            if noted is None:
+                return _eldest(task_of(order.uid)), True
+            pid, start_time = noted
+        process = proc.read(pid)
+        found = process is not None and process.start_time == start_time and process.alive
+        return process if found else None, guessed
 
     def watch(self, process: Process, uid: str) -> bool:
         """Begin to watch; return False if the process is gone already."""

@@ -26,7 +26,7 @@ def settled(task: Task, holding: Holding, moment: Moment) -> Task:
     if holding.failure is not None:
         return task.failed(_failure(holding.failure), moment, dice)
     if holding.pid and not task.pid:
-        task = task.running(holding.pid, holding.start_time, holding.started_at, moment)
+        task = task.running(holding.pid, holding.start_time, holding.started_at, moment, guessed=holding.guessed)
     if holding.ended is None:
         return task
     if holding.shut_down and task.leader is None and not task.times.killed:

@@ -27,7 +27,7 @@ def take_stock(charges: Iterable[Charge], ground: Ground) -> list[Coroutine[None
             link.spawn(order(task, ground.logs))
         elif verdict is Verdict.ADOPT:
             pid = 0 if task.ending else task.pid
-            link.adopt(Adopt(task.run, pid, task.start_time, task.times.started or 0))
+            link.adopt(Adopt(task.run, pid, task.start_time, task.times.started or 0, task.guessed))
         elif holding is not None:
             charge.hold(holding)
         charge.resume()

@@ -39,6 +39,7 @@ class Task:
         keeper: the run of the keeper that was asked to start it, or then its cleanup.
         boot: the kernel's boot id at that time.
         start_time: the leader's, in clock ticks since boot: with pid and boot its identity.
+        guessed: the leader may have been another process of the task: nobody noted it before its keeper died.
         running_since: when the leader was started.
         leader: how the leader ended, while others of the task may live on.
         cause: what ended the leader; decided when it ended.
@@ -74,6 +75,7 @@ class Task:
     restart_at: Monotonic | None = None
     ready: bool = False
     permit: Permit | None = None
+    guessed: bool = False
 
     def __hash__(self) -> int:
         """By what names this value of this task; its specification holds mappings, which have none."""
@@ -108,7 +110,7 @@ class Task:
         nobody = not self.pid and self.leader is None  # also when a start hangs
         return None if self.stop is None or done or nobody or not self.stop.asks else self.stop.signal_at
 
-    def running(self, pid: int, start_time: int, at: Wall, moment: Moment) -> Task:
+    def running(self, pid: int, start_time: int, at: Wall, moment: Moment, *, guessed: bool = False) -> Task:
         """The leader was started."""
         self._must_be(State.STARTING, State.STOPPING)
         return replace(
@@ -118,6 +120,7 @@ class Task:
             start_time=start_time,
             times=replace(self.times, started=at),
             running_since=moment.monotonic,
+            guessed=guessed,
         )
 
     def made_ready(self) -> Task:
@@ -245,6 +248,7 @@ class Task:
             cause=Cause.COMPLETED,
             restart_at=None,
             ready=False,
+            guessed=False,
         )
 
     def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:

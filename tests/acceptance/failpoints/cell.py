@@ -22,7 +22,7 @@ from farspawn.v1 import task_pb2
 from farspawn_core import proc
 from farspawn_server.audit import ACCEPTED
 from farspawn_server.audit.verify import verify
-from farspawn_server.keeper.pidfile import GUESSED, Pidfile
+from farspawn_server.keeper.pidfile import Pidfile
 
 Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 """Which field of the outcome is set, its value, and the cause."""
@@ -70,7 +70,7 @@ class Cell:
 
     def _is_guess(self, run: str) -> bool:
         """Whether the keeper died in the moment in which it alone knew a pid: then nobody learns how that one ended."""
-        return Pidfile(str(self.agent.state / "keeper.pids")).find(run) == GUESSED
+        return Pidfile(str(self.agent.state / "keeper.pids")).find(run) is None
 
     # --- what a client does -----------------------------------------------------------------------------------------
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support.agent import plain_environment
 from support.crash import kernel_tells_strangers_exits
 from support.hanging import HungProgram, hung_program
 from support.keeper import ServedKeeper
@@ -86,8 +88,10 @@ def test_a_child_is_not_taken_for_a_leader_that_has_ended(killed: ServedKeeper) 
 
 
 def test_the_owner_of_a_reused_pid_is_not_taken_for_the_leader(killed: ServedKeeper) -> None:
-    leader_ends(killed.directory, killed.told[UID].pid)
-    (killed.directory / "keeper.pids").write_text(f"\n{UID} {os.getpid()} 1 .")
+    """Also if it was started before the leader: in a container of its own, a leader may have any number."""
+    leader = killed.told[UID]
+    leader_ends(killed.directory, leader.pid)
+    (killed.directory / "keeper.pids").write_text(f"\n{UID} {os.getpid()} {leader.start_time} .")
 
     with ServedKeeper(killed.directory) as keeper:
         keeper.order(UNKNOWN)
@@ -110,7 +114,7 @@ def test_a_guess_is_watched_and_its_exit_told_to_nobody(killed: ServedKeeper) ->
         assert keeper.until(UID, lambda holding: holding.pid).ended is None
         keeper.kill()
         with ServedKeeper(killed.directory) as last:
-            last.order(Adopt(UID, guessed.pid, guessed.start_time, guessed.started_at))
+            last.order(Adopt(UID, guessed.pid, guessed.start_time, guessed.started_at, guessed.guessed))
             last.until_started(UID)
             (killed.directory / "child-may-end").touch()
             over = last.until_over(UID)
@@ -131,7 +135,35 @@ def test_a_start_that_hangs_when_its_keeper_is_killed_never_runs(tmp_path: Path)
             assert "start without a keeper ended" in keeper.log
 
     assert over.pid == 0
-    assert not proc.read(hanging.pid)
+
+
+def test_it_is_found_by_whatever_name_its_state_directory_has_now(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "link").symlink_to("state")
+    with in_the_end_nobody_is_left(), hung_program(tmp_path / "hung") as program:
+        hanging = start_hanging_and_kill_the_keeper(tmp_path / "state", program)
+
+        with ServedKeeper(tmp_path / "link"):
+            until(lambda: not is_alive(*hanging.key))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount something over a state directory")
+def test_an_agent_within_a_task_is_not_taken_for_a_start(tmp_path: Path) -> None:
+    """Not even one that shows the same state directory, which is another one where it runs."""
+    inner = f"mount -t tmpfs none {tmp_path} && echo >&2 mounted && exec {sys.executable} -P -m farspawn_server.keeper"
+    argv = ["unshare", "--mount", "sh", "-c", f"{inner} {tmp_path} sleep 1000"]
+    with in_the_end_nobody_is_left():
+        outer = ServedKeeper(tmp_path)
+        outer.spawn(UID, argv, env={**plain_environment(), "FARSPAWN_TASK_UID": TASK})
+        task = outer.until_started(UID)
+        until(lambda: "server started" in outer.output(UID).read_text())
+        outer.kill()
+
+        with ServedKeeper(tmp_path) as again:
+            again.order(Adopt(UID, task.pid, task.start_time, task.started_at))
+            again.until_started(UID)
+            assert is_alive(task.pid, task.start_time)
+            assert "start without a keeper ended" not in again.log
 
 
 def test_a_confined_start_that_hangs_when_its_keeper_is_killed_is_adopted(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
+from support.apart import Apart, give_up_root, own_pid_namespace
 from support.processes import (
     GOES_ON_WITHOUT_ITS_FIRST_THREAD,
     LIKE_TORCHRUN,
@@ -167,3 +169,18 @@ def test_everything_holds_all_that_live(family: Family) -> None:
 
     assert {os.getpid(), *(member.pid for member in members)} <= set(proc.everything())
     process.kill()
+
+
+def seen_where_others_are_hidden() -> list[bool]:
+    """Hide the processes of other users, become one of them, and look at pid 1 and at ourselves."""
+    child = os.getpid()
+    subprocess.run(["mount", "-o", "remount,hidepid=1", "/proc"], check=True)
+    give_up_root()
+    return [1 in proc.everything(), proc.read(1) is None, proc.read(child) is None]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not own_pid_namespace(), reason="only root may hide processes")
+def test_processes_that_we_may_not_look_at_are_as_good_as_none() -> None:
+    prefix = [*own_pid_namespace(), "sh", "-c", '"$@"; exit $?', "sh"]  # so that pid 1 stays root
+
+    assert Apart(prefix=prefix).run(seen_where_others_are_hidden) == [True, True, False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from support.apart import Apart
@@ -38,10 +39,11 @@ PRESENT = (
     b'{"keeper": "k", "started_at": 4, "images": 2, "server": 321, "tasks": [{"holding": {"uid": "u/1", "pid": 7, '
     b'"start_time": 99, "started_at": 5, "failure": {"error_number": 2, "phase": "program", "path": "/no"}, "ended": '
     b'{"at": 9, "code": null, "signal": 9, "core_dumped": true, "spent": {"user_seconds": 0.5, "system_seconds": 0.25, '
-    b'"max_resident_bytes": 4096}, "out_of_memory": true}, "left": 1, "shut_down": true}, "killing": true, '
-    b'"forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12, "struck": true, '
-    b'"guessed": true}]}'
+    b'"max_resident_bytes": 4096}, "out_of_memory": true}, "left": 1, "shut_down": true, "guessed": true}, '
+    b'"killing": true, "forgotten": true, "stranger": true, "input": [%d, 13], "input_length": 13, "pidfd": 12, '
+    b'"struck": true}]}'
 )
+BEFORE_GUESSES = PRESENT.replace(b', "guessed": true', b"")
 
 
 def handed_over(table: bytes) -> Handover:
@@ -53,7 +55,7 @@ def handed_over(table: bytes) -> Handover:
 def with_everything(input_end: int) -> Handover:
     """Return a table of one task, no field of which is at its default."""
     ended = Ended(9, None, 9, core_dumped=True, spent=Spent(0.5, 0.25, 4096), out_of_memory=True)
-    holding = Holding("u/1", 7, 99, 5, Failure(2, "program", "/no"), ended, 1, shut_down=True)
+    holding = Holding("u/1", 7, 99, 5, Failure(2, "program", "/no"), ended, 1, shut_down=True, guessed=True)
     task = Handed(
         holding,
         killing=True,
@@ -63,7 +65,6 @@ def with_everything(input_end: int) -> Handover:
         input_length=13,
         pidfd=12,
         struck=True,
-        guessed=True,
     )
     return Handover("k", 4, 2, 321, [task])
 
@@ -78,6 +79,13 @@ def input_end() -> Iterator[int]:
 
 def test_the_oldest_table_is_read_whole() -> None:
     assert handed_over(OLDEST.encode()) == Handover("k", 1_700_000_000_000_000_000, 2, 321, OF_OLD)
+
+
+def test_a_table_of_before_there_were_guesses_has_none(input_end: int) -> None:
+    (task,) = handed_over(BEFORE_GUESSES % input_end).tasks
+
+    assert not task.holding.guessed
+    assert replace(task, holding=replace(task.holding, guessed=True)) == with_everything(input_end).tasks[0]
 
 
 def test_what_the_oldest_table_may_leave_out_takes_its_default() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import resource
 from pathlib import Path
 
 import pytest
@@ -74,10 +74,22 @@ def test_it_is_noted_again_when_there_is_a_directory_again(tmp_path: Path) -> No
     assert Pidfile(str(directory / "keeper.pids")).find("uid-2/1") == Noted(12, 101)
 
 
-def test_now_is_not_before_the_start_of_a_process_that_runs() -> None:
-    with open("/proc/self/stat", encoding="ascii") as file:
-        started = int(file.read().rpartition(")")[2].split()[19])
+def test_what_cannot_be_read_for_want_of_descriptors_is_read_later(path: str) -> None:
+    Pidfile(path).note("uid-1/1", Noted(11, 100))
+    after = Pidfile(path)
 
-    noted = Noted.now(os.getpid())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            after.find("uid-1/1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert started <= noted.ticks <= time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")
+    assert after.find("uid-1/1") == Noted(11, 100)
+
+
+def test_what_cannot_be_read_at_all_was_not_noted(tmp_path: Path) -> None:
+    (tmp_path / "keeper.pids").mkdir()
+
+    assert Pidfile(str(tmp_path / "keeper.pids")).find("uid-1/1") is None
