@@ -19,7 +19,7 @@ def _cells(scenarios: Mapping[str, tuple[type[Scenario], ...]], *marks: pytest.M
     for place in NAMES:
         for scenario in leading_through(place, scenarios):
             for victim in VICTIMS:
-                slow = [pytest.mark.slow] if victim == "both" else []  # `make test` is for every day
+                slow = [pytest.mark.slow] if victim != "self" else []  # `make test` is for every day
                 name = f"{place}-{victim}-{scenario.__name__}"
                 yield pytest.param(place, victim, scenario, id=name, marks=[*marks, *slow])
 
