@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
 from pathlib import Path
 
 import pytest
+from support.apart import Apart
+from support.waiting import until
 
 from farspawn_server.keeper import pidfile
+from farspawn_server.keeper.messages import Holding, Spawn
 from farspawn_server.keeper.pidfile import Noted, Pidfile
+from farspawn_server.keeper.processes import Processes
 
 
 @pytest.fixture
@@ -93,3 +98,29 @@ def test_what_cannot_be_read_at_all_was_not_noted(tmp_path: Path) -> None:
     (tmp_path / "keeper.pids").mkdir()
 
     assert Pidfile(str(tmp_path / "keeper.pids")).find("uid-1/1") is None
+
+
+class _OutOfMemory(Pidfile):
+    def note(self, uid: str, noted: Noted) -> None:  # noqa: ARG002  # the signature of what it stands for
+        raise MemoryError
+
+
+def start_without_memory_for_the_note() -> bool:
+    """Start a task, and return whether it was told as one that runs."""
+    told: list[Holding] = []
+    happened = threading.Event()
+    processes = Processes(_OutOfMemory("/dev/null"), changed=told.append, taken=lambda _: None, wake=happened.set)
+
+    def collected() -> Holding | None:
+        processes.collect()
+        return told[-1] if told else None
+
+    processes.start(Spawn("uid-1/1", ["sleep", "600"], {}, "/", "/dev/null", "/dev/null"))
+    until(collected)
+    processes.kill("uid-1/1")
+    until(lambda: (held := collected()) and (held.ended or held.failure))
+    return told[0].pid > 0 and told[0].failure is None
+
+
+def test_a_start_is_told_though_there_is_no_memory_for_its_note() -> None:
+    assert Apart().run(start_without_memory_for_the_note)
