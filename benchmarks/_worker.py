@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +21,16 @@ def command(name: str, *arguments: object) -> list[str]:
 def root() -> Path:
     """Return the directory of which `benchmarks` is a part."""
     return _ROOT
+
+
+@contextlib.contextmanager
+def serving(name: str, address: str, *arguments: object) -> Iterator[int]:
+    """Run a worker that serves at an address until it is killed, and yield its pid."""
+    with subprocess.Popen(command(name, address, *arguments), cwd=_ROOT) as server:
+        try:
+            yield server.pid
+        finally:
+            server.kill()
 
 
 def work(name: str, *arguments: object) -> dict[str, float]:

@@ -16,15 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmarks._agent import Agent, running_agent, scratch
 from benchmarks._cost import Others, cpu_seconds, disk_flushes, filesystem, reaped_cpu_seconds
 from benchmarks._report import Figure, report
-from benchmarks._worker import command, root, work
+from benchmarks._worker import serving, work
 
 ROUNDS = 5
 IN_FLIGHT = {1: 200, 16: 800}  # and how many tasks a round has
@@ -88,17 +85,6 @@ def bare(side: Side, address: str, server: int, count: int, in_flight: int) -> N
     side.add(count, told["seconds"], parts)
 
 
-@contextlib.contextmanager
-def bare_server(directory: Path) -> Iterator[tuple[str, int]]:
-    """Yield address and pid of the server that only spawns."""
-    address = f"unix:{directory}/bare.sock"
-    with subprocess.Popen(command("_bare_server", address, directory), cwd=root()) as server:
-        try:
-            yield address, server.pid
-        finally:
-            server.kill()
-
-
 def raw(side: Side, directory: str, count: int, in_flight: int, how: str) -> None:
     """Measure a round of a baseline."""
     told = work("_raw_launches", directory, count, in_flight, how)
@@ -118,7 +104,8 @@ def main() -> None:
         agent = opened.enter_context(running_agent(directory / "state"))
         files = directory / "files"
         files.mkdir()
-        address, server = opened.enter_context(bare_server(files))
+        address = f"unix:{directory}/bare.sock"
+        server = opened.enter_context(serving("_bare_server", address, files))
         others = Others(agent.keeper, agent.server, server)
         disturbed: list[float] = []
         for _ in range(ROUNDS):

@@ -11,7 +11,6 @@ itself needs for a call is given beside it, and there less is better.
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ import grpc
 from benchmarks._agent import Agent, running_agent, scratch
 from benchmarks._cost import Others, cpu_seconds
 from benchmarks._report import Figure, report
-from benchmarks._worker import command, root, work
+from benchmarks._worker import serving, work
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import launcher_pb2_grpc, task_pb2
@@ -57,11 +56,8 @@ def empty_server(directory: Path, answer: pb.PollResponse) -> Iterator[tuple[str
     file = directory / "answer"
     file.write_bytes(answer.SerializeToString())
     address = f"unix:{directory}/empty.sock"
-    with subprocess.Popen(command("_empty_server", address, file), cwd=root()) as server:
-        try:
-            yield address, server.pid
-        finally:
-            server.kill()
+    with serving("_empty_server", address, file) as pid:
+        yield address, pid
 
 
 def launch(agent: Agent, number: int) -> tuple[list[str], pb.PollResponse]:

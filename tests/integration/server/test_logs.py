@@ -221,6 +221,7 @@ def test_the_logs_of_a_stopped_task_can_be_read(agent: Agent) -> None:
 
 @pytest.mark.parametrize("tail_lines", [0, 3])
 def test_the_log_of_a_task_that_goes_on_writing_is_read_to_where_it_was(agent: Agent, tail_lines: int) -> None:
+    # The task's own pace: without it, it would fill the disk.
     body = "import os, time\nwhile True: os.write(1, b'012345678\\n' * 100); time.sleep(0.002)"
     task_id = launch(agent.stub, python(body)).status.task_id
     until(lambda: len(data_of(read(agent, pb.ReadLogsRequest(task_id=task_id)))) > 10_000)
