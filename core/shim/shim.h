@@ -31,6 +31,7 @@ struct output {
     int file;          /* NOWHERE until the first byte comes */
     uint64_t kept_from; /* what is before it was let go */
     bool unbounded;    /* the file system cannot let go of bytes: what is beyond the limit is lost */
+    bool wide;         /* its pipe has been enlarged */
     bool waiting;      /* the file took nothing: tried again in a moment */
 };
 
