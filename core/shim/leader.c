@@ -109,7 +109,8 @@ static int problem(const char *path)
     struct stat found;
     if (stat(path, &found))
         return errno;
-    return S_ISREG(found.st_mode) && access(path, X_OK) == 0 ? 0 : EACCES; /* real and effective ids are the same here */
+    /* access(2) asks for the real ids; the effective ones are the same here. */
+    return S_ISREG(found.st_mode) && access(path, X_OK) == 0 ? 0 : EACCES;
 }
 
 /* Find the program as execvp(3) does, as the user that we are by now, and where we are by now. */
@@ -205,7 +206,7 @@ static pid_t fork_leader(const struct shim *shim, bool *in_cgroup)
         struct clone_args how = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = FD_CGROUP};
         pid_t pid = (pid_t)syscall(SYS_clone3, &how, sizeof how);
         if (pid >= 0 || (errno != ENOSYS && errno != EPERM && errno != EINVAL && errno != E2BIG))
-                return pid;
+            return pid;
         *in_cgroup = false;
     }
     return fork();

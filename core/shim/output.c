@@ -83,8 +83,7 @@ static void note_moment(struct shim *shim)
     clock_gettime(CLOCK_REALTIME_COARSE, &now);
     if (now.tv_sec == shim->last_moment)
         return;
-    struct moment moment = {.second = now.tv_sec,
-                            .offset = {shim->report.written[0], shim->report.written[1]}};
+    struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
     off_t end = (off_t)((shim->moments + 1) * sizeof moment);
     if (pwrite(FD_RUN, &moment, sizeof moment, end) != sizeof moment)
         return;

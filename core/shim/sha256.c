@@ -100,8 +100,8 @@ static bool is_same(const struct stat *one, const struct stat *other)
 static int hash_file(int file, char digits[65])
 {
     static uint8_t part[1 << 16];
-    struct hash hash = {.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab,
-                                  0x5be0cd19}};
+    struct hash hash = {
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
     ssize_t size;
     while ((size = read(file, part, sizeof part)) > 0)
         add(&hash, part, (size_t)size);
