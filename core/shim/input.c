@@ -62,7 +62,7 @@ void input_push(struct shim *shim)
 {
     struct input *input = &shim->input;
     while (input->done < input->length) {
-        ssize_t size = write(input->pipe, input->data + input->done, input->length - input->done);
+        ssize_t size = write(input->pipe, shim->written + input->done, input->length - input->done);
         if (size < 0 && errno == EAGAIN)
             return;
         if (size < 0) { /* EPIPE: nobody will ever read it */
@@ -103,6 +103,6 @@ void input_write(struct shim *shim, const struct write_order *order, const uint8
     input->done = 0;
     input->end = order->end && order->offset + order->length >= input->offset;
     input->waiting = true;
-    memcpy(input->data, data + skipped, input->length);
+    memcpy(shim->written, data + skipped, input->length);
     input_push(shim);
 }

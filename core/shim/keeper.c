@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -24,11 +25,14 @@ static struct {
 } answers[ANSWERS];
 static unsigned unsent;
 
-static bool tell(struct shim *shim, const void *message, size_t size)
+/* Send a message of one or two parts; false if the socket takes nothing now, or no more. */
+static bool tell(struct shim *shim, const void *message, size_t size, const char *rest)
 {
+    struct iovec parts[] = {{(void *)(uintptr_t)message, size}, {(void *)(uintptr_t)rest, strlen(rest)}};
+    struct msghdr whole = {.msg_iov = parts, .msg_iovlen = 2};
     if (shim->keeper == NOWHERE)
         return false;
-    if (send(shim->keeper, message, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)size)
+    if (sendmsg(shim->keeper, &whole, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0)
         return true;
     if (errno != EAGAIN && errno != ENOBUFS && errno != ENOMEM && errno != EINTR)
         keeper_lost(shim);
@@ -47,7 +51,7 @@ void keeper_lost(struct shim *shim)
 
 void keeper_answer(struct shim *shim, const void *message, size_t size)
 {
-    if (tell(shim, message, size) || shim->keeper == NOWHERE || unsent == ANSWERS)
+    if (tell(shim, message, size, "") || shim->keeper == NOWHERE || unsent == ANSWERS)
         return;
     answers[unsent].size = size;
     memcpy(answers[unsent++].bytes, message, size);
@@ -60,20 +64,14 @@ bool keeper_has_unsent_answers(void)
 
 void keeper_flush(struct shim *shim)
 {
-    while (unsent > 0 && tell(shim, answers[0].bytes, answers[0].size))
+    while (unsent > 0 && tell(shim, answers[0].bytes, answers[0].size, ""))
         memmove(answers, answers + 1, --unsent * sizeof answers[0]);
 }
 
 void keeper_tell(struct shim *shim)
 {
-    static uint8_t message[sizeof(struct report_message) + PATH_MAX];
     struct report_message report = {.head = {.kind = REPORT, .version = PROTOCOL_VERSION}, .report = shim->report};
-    size_t path = strlen(shim->failed_path);
-    if (!shim->unsent)
-        return;
-    memcpy(message, &report, sizeof report);
-    memcpy(message + sizeof report, shim->failed_path, path);
-    if (tell(shim, message, sizeof report + path))
+    if (shim->unsent && tell(shim, &report, sizeof report, shim->failed_path))
         shim->unsent = false;
 }
 
@@ -93,8 +91,8 @@ void keeper_dial(struct shim *shim)
     memcpy(hello.token, shim->order.token, sizeof hello.token);
     memcpy(hello.run, shim->order.run, sizeof hello.run);
     shim->keeper = keeper;
-    if (tell(shim, &hello, sizeof hello))
-        shim->unsent = shim->failed_path[0] != '\0'; /* which is in no hello */
+    if (tell(shim, &hello, sizeof hello, ""))
+        shim->unsent = shim->report.phase == FAILED; /* the path of a failure is in no hello */
     else
         keeper_lost(shim);
 }

@@ -31,6 +31,7 @@ struct output {
     int file;          /* NOWHERE until the first byte comes */
     uint64_t kept_from; /* what is before it was let go */
     bool unbounded;    /* the file system cannot let go of bytes: what is beyond the limit is lost */
+    bool wide;         /* its pipe has been enlarged */
     bool waiting;      /* the file took nothing: tried again in a moment */
 };
 
@@ -41,14 +42,12 @@ struct input {
     /* the write that waits for room, if `waiting` */
     bool waiting, end;
     uint32_t sequence, length, done;
-    uint8_t data[WRITE_BYTES];
 };
 
 struct shim {
     struct order order;
     char prefix[PREFIX_BYTES];
     struct report report;
-    char failed_path[PATH_MAX];
     pid_t leader;
     int executed; /* tells what became of the execution, by its end if all is well; NOWHERE: told */
     struct output output[2];
@@ -63,6 +62,9 @@ struct shim {
     int64_t kill_at;      /* CLOCK_MONOTONIC, as the next: when all is killed again */
     unsigned dials;       /* in vain */
     int64_t dial_at;
+    /* Last, and apart from what is always used: a page that nobody touches costs no memory. */
+    char failed_path[PATH_MAX];
+    uint8_t written[WRITE_BYTES]; /* what waits for room in the input */
 };
 
 /* main.c */

@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -32,6 +31,14 @@ struct process {
     int threads;
     char state;
     char name[16];
+};
+
+struct entry { /* getdents64(2) */
+    uint64_t inode;
+    int64_t next;
+    uint16_t length;
+    uint8_t type;
+    char name[];
 };
 
 typedef void visit(pid_t pid, pid_t parent, void *context);
@@ -110,10 +117,10 @@ static void walk(pid_t pid, int depth, visit *visit, void *context)
     long size;
     while ((size = syscall(SYS_getdents64, directory, entries, sizeof entries)) > 0)
         for (long at = 0; at < size;) {
-            const struct dirent64 *entry = (const struct dirent64 *)(entries + at);
-            if (isdigit((unsigned char)entry->d_name[0]))
-                walk_children(pid, atoi(entry->d_name), depth, visit, context);
-            at += entry->d_reclen;
+            const struct entry *entry = (const struct entry *)(entries + at);
+            if (isdigit((unsigned char)entry->name[0]))
+                walk_children(pid, atoi(entry->name), depth, visit, context);
+            at += entry->length;
         }
     close(directory);
 }
