@@ -8,6 +8,7 @@ compile for, always by Zig: so releases are built, and they are the smaller for 
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import os
 import shlex
@@ -20,6 +21,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BINARY = HERE.parent / "farspawn_core" / "farspawn-shim"
+RECIPE = BINARY.with_name(".farspawn-shim.recipe")
+"""What BINARY was made of. pip builds a wheel twice, once for its metadata; compiling once is enough."""
+
 ZIGLANG = "ziglang==0.17.1"
 ZIG_MACHINES = ("x86_64", "aarch64")
 """Those that Zig is used for: whose wheels exist on PyPI, and whose results are tested."""
@@ -64,20 +68,27 @@ def tag() -> str:
 
 
 def compile_shim() -> None:
-    """Compile core/shim/*.c, except what is there for fuzzing, to farspawn_core/farspawn-shim.
+    """Compile core/shim/*.c, except what is there for fuzzing, to farspawn_core/farspawn-shim, unless it is up to date.
 
     Raises:
         NoCompilerError: by nothing.
         subprocess.CalledProcessError: the compiler has said why.
     """
     sources = sorted(path for path in HERE.glob("*.c") if not path.name.startswith("fuzz_"))
+    compiler = [*(_compiler() or _zig()), *FLAGS]
+    made_of = [" ".join(compiler).encode(), *(path.read_bytes() for path in (*sources, *sorted(HERE.glob("*.h"))))]
+    recipe = hashlib.sha256(b"\0".join(made_of)).hexdigest()
+    if BINARY.exists() and RECIPE.exists() and RECIPE.read_text(encoding="ascii") == recipe:
+        return
+    RECIPE.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=BINARY.parent, prefix=".shim-") as scratch:
         program = Path(scratch) / BINARY.name
         # Zig's cache of C libraries stays no longer than it is used, unless somebody wants it to.
         environment = {"ZIG_GLOBAL_CACHE_DIR": scratch, **os.environ}
-        subprocess.run([*(_compiler() or _zig()), *FLAGS, *sources, "-o", program], check=True, env=environment)
+        subprocess.run([*compiler, *map(str, sources), "-o", str(program)], check=True, env=environment)
         program.chmod(0o755)
         program.replace(BINARY)  # one that runs goes on running
+    RECIPE.write_text(recipe, encoding="ascii")
 
 
 def _machine() -> str:
@@ -96,7 +107,7 @@ def _compiler() -> tuple[str, ...]:
         for name in (os.environ.get("CC", ""), "musl-gcc", "cc", "gcc", "clang"):
             command = tuple(shlex.split(name))
             if command and shutil.which(command[0]):
-                probe = [*command, *FLAGS, source, "-o", source.with_suffix("")]
+                probe = [*command, *FLAGS, str(source), "-o", f"{scratch}/probe"]
                 if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
                     return command
     return ()

@@ -1,4 +1,4 @@
-"""The step of a build in which the shim is compiled: of wheels and of editable installations, by whatever asks for it."""
+"""The step of a build, of a wheel or of an editable installation, in which the shim is compiled."""
 
 from __future__ import annotations
 
