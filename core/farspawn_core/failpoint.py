@@ -23,8 +23,6 @@ NAMES = (
     "keeper.spawn.born",
     "keeper.spawn.noted",
     "keeper.spawn.told",
-    "server.started.before_store",
-    "server.started.stored",
     # stop
     "server.stop.before_store",
     "server.stop.stored",

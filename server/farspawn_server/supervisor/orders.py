@@ -37,8 +37,7 @@ def _spawn(
         argv=list(argv),
         env={**_default(permit.user), **permit.secrets, **task.terms.env, **_own(task), **more},
         cwd=task.terms.working_directory,
-        stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
-        stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),
+        prefix=f"logs/{task.uid}.{task.attempt}",
         open_input=open_input,
         confinement=_confinement(permit, permit.cleanup_sha256 if cleanup else permit.sha256),
     )
