@@ -21,6 +21,7 @@ from farspawn_server.task.outcome import (
     LaunchFailure,
     LeaderExit,
     Outcome,
+    Outputs,
     State,
     Survivor,
     Times,
@@ -49,6 +50,7 @@ class Task:
         ready: the readiness check of this attempt has held.
         permit: what the site made of the spec; None: it runs as it was asked for.
         restart_at: in PENDING, when the next attempt is due.
+        outputs: of this attempt, as far as they are known.
     """
 
     uid: Uid
@@ -76,6 +78,7 @@ class Task:
     ready: bool = False
     permit: Permit | None = None
     guessed: bool = False
+    outputs: Outputs | None = None
 
     def __hash__(self) -> int:
         """By what names this value of this task; its specification holds mappings, which have none."""
@@ -249,6 +252,7 @@ class Task:
             restart_at=None,
             ready=False,
             guessed=False,
+            outputs=None,
         )
 
     def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
@@ -269,7 +273,7 @@ class Task:
         delay = self._restart_delay(outcome, dice, healthy=healthy)
         if delay is None:
             return self._final(state, outcome, moment)
-        attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome)
+        attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome, self.outputs)
         return replace(
             self,
             state=State.PENDING,

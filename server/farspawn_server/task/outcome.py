@@ -74,6 +74,21 @@ class LaunchFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class Outputs:
+    """What became of what an attempt wrote to its standard output and standard error, in this order.
+
+    Attributes:
+        written: how many bytes came.
+        lost: how many of them no file took.
+        error_number: why, of the last time.
+    """
+
+    written: tuple[int, int] = (0, 0)
+    lost: tuple[int, int] = (0, 0)
+    error_number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Survivor:
     """A process that SIGKILL did not end."""
 
@@ -131,6 +146,7 @@ class Attempt:
     state: State
     times: Times
     outcome: Outcome
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
