@@ -66,6 +66,7 @@ def _template(name: str, given: TemplateSettings) -> Template:
         working_directory=given.working_directory,
         environment=given.environment,
         open_input=given.open_input,
+        merge_output=None if isinstance(given.merge_output, msgspec.UnsetType) else given.merge_output,
         parameters={name: _parameter(each) for name, each in given.parameters.items()},
         sha256=given.sha256,
         stop=_stop_plan(given.stop),

@@ -157,7 +157,8 @@ class TaskLauncherServicer(object):
 
     def ReadLogs(self, request, context):
         """Streams a task's output from any offset, while it grows if `follow` is
-        set. Parts come as: one header, then chunks and checkpoints, then one end.
+        set. Parts come as: a header, then chunks and checkpoints; the same again
+        for each attempt that follows; then one end.
         - NOT_FOUND, TASK_NOT_FOUND: no such task.
         - OUT_OF_RANGE, LOG_OFFSET_EXPIRED: bytes before `earliest` are gone, or
         the offset is past `next`, the end; both in the metadata. Start there.

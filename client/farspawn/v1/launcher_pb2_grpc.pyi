@@ -343,7 +343,8 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
 
     ReadLogs: _TaskLauncherReadLogsType
     """Streams a task's output from any offset, while it grows if `follow` is
-    set. Parts come as: one header, then chunks and checkpoints, then one end.
+    set. Parts come as: a header, then chunks and checkpoints; the same again
+    for each attempt that follows; then one end.
     - NOT_FOUND, TASK_NOT_FOUND: no such task.
     - OUT_OF_RANGE, LOG_OFFSET_EXPIRED: bytes before `earliest` are gone, or
       the offset is past `next`, the end; both in the metadata. Start there.
@@ -502,7 +503,8 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[farspawn.v1.launcher_pb2.ReadLogsResponse], collections.abc.AsyncIterator[farspawn.v1.launcher_pb2.ReadLogsResponse]]:
         """Streams a task's output from any offset, while it grows if `follow` is
-        set. Parts come as: one header, then chunks and checkpoints, then one end.
+        set. Parts come as: a header, then chunks and checkpoints; the same again
+        for each attempt that follows; then one end.
         - NOT_FOUND, TASK_NOT_FOUND: no such task.
         - OUT_OF_RANGE, LOG_OFFSET_EXPIRED: bytes before `earliest` are gone, or
           the offset is past `next`, the end; both in the metadata. Start there.

@@ -305,6 +305,7 @@ class TaskSpec(google.protobuf.message.Message):
     PARAMETERS_FIELD_NUMBER: builtins.int
     TEMPLATE_REVISION_FIELD_NUMBER: builtins.int
     RESOURCES_FIELD_NUMBER: builtins.int
+    MERGE_OUTPUT_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """Absolute path of the directory to start in. Empty: `/`, or the template's.
     The owner may keep tasks within some directories.
@@ -322,6 +323,11 @@ class TaskSpec(google.protobuf.message.Message):
     template_revision: builtins.str
     """The revision that the template must have: see Template.revision. Empty:
     any.
+    """
+    merge_output: builtins.bool
+    """Standard error goes where standard output goes, in the order of writing:
+    all is read as LOG_STREAM_STDOUT. With a template also where the template
+    says so.
     """
     @property
     def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -413,9 +419,10 @@ class TaskSpec(google.protobuf.message.Message):
         parameters: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         template_revision: builtins.str = ...,
         resources: Global___Resources | None = ...,
+        merge_output: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "open_input", b"open_input", "parameters", b"parameters", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop", "template", b"template", "template_revision", b"template_revision", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "merge_output", b"merge_output", "open_input", b"open_input", "parameters", b"parameters", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop", "template", b"template", "template_revision", b"template_revision", "working_directory", b"working_directory"]) -> None: ...
 
 Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
 

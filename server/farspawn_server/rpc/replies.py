@@ -14,7 +14,7 @@ from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
 from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.rpc.written import Written
-from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
+from farspawn_server.supervisor.log_stream import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
 
@@ -35,7 +35,7 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.SITE_SHUTDOWN: task_pb2.CAUSE_SITE_SHUTDOWN,
     Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
-    Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
+    Cause.SUPERVISION_LOST: task_pb2.CAUSE_SUPERVISION_LOST,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -118,7 +118,22 @@ def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse | by
     return launcher_pb2.WatchTasksResponse(checkpoint=launcher_pb2.WatchTasksResponse.Checkpoint(revision=value))
 
 
-def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
+def _tag(message: type[Message], field: str) -> bytes:
+    """Return what stands before the length of a field, https://protobuf.dev/programming-guides/encoding/."""
+    length_delimited = 2
+    return _varint(message.DESCRIPTOR.fields_by_name[field].number << 3 | length_delimited)
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse | bytes:
     """Write a part of an output."""
     reply = launcher_pb2.ReadLogsResponse
     match value:
@@ -126,11 +141,23 @@ def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
             header = reply.Header(earliest_offset=value.earliest, start_offset=value.start, attempt=value.attempt)
             return reply(header=header)
         case Chunk():
-            return reply(chunk=reply.Chunk(offset=value.offset, data=value.data))
+            return _chunk(value)
         case Checkpoint():
             return reply(checkpoint=reply.Checkpoint(offset=value.offset))
         case End():
-            return reply(end=reply.End(offset=value.offset, complete=value.complete))
+            return reply(end=reply.End(offset=value.offset, complete=value.complete, lost_bytes=value.lost))
+
+
+_CHUNK = _tag(launcher_pb2.ReadLogsResponse, "chunk")
+_DATA = _tag(launcher_pb2.ReadLogsResponse.Chunk, "data")
+
+
+def _chunk(value: Chunk) -> bytes:
+    """Write a ReadLogsResponse by hand: its data is copied once, not four times."""
+    written_at = None if value.second is None else Timestamp(seconds=value.second)
+    rest = launcher_pb2.ReadLogsResponse.Chunk(offset=value.offset, written_at=written_at).SerializeToString()
+    start = rest + _DATA + _varint(len(value.data))
+    return b"".join((_CHUNK, _varint(len(start) + len(value.data)), start, value.data))
 
 
 def _attempt(value: Attempt) -> task_pb2.Attempt:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.logs import CHUNK_BYTES, Output
 from farspawn_server.supervisor import InputPart
-from farspawn_server.supervisor.follow import Start
+from farspawn_server.supervisor.log_stream import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.outcome import State
@@ -89,6 +89,7 @@ def spec(message: task_pb2.TaskSpec) -> Spec:
         parameters=dict(message.parameters),
         template_revision=message.template_revision,
         resources=_resources(message.resources) if message.HasField("resources") else Resources(),
+        merge_output=message.merge_output,
     )
 
 
@@ -174,13 +175,11 @@ def output(message: launcher_pb2.ReadLogsRequest) -> Output:
 
 def log_start(message: launcher_pb2.ReadLogsRequest) -> Start:
     """Read where to begin."""
-    match message.WhichOneof("start"):
-        case "offset":
-            return Start(offset=message.offset)
-        case "tail_lines":
-            return Start(tail_lines=message.tail_lines)
-        case _:
-            return Start()
+    return Start(
+        offset=message.offset if message.HasField("offset") else None,
+        tail_lines=message.tail_lines if message.HasField("tail_lines") else None,
+        since=message.since.seconds if message.HasField("since") else None,
+    )
 
 
 def input_part(message: launcher_pb2.WriteInputRequest) -> InputPart:

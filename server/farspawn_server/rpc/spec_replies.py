@@ -48,6 +48,7 @@ def spec(value: Spec) -> task_pb2.TaskSpec:
         parameters=value.parameters,
         template_revision=value.template_revision,
         resources=None if value.resources == Resources() else resources(value.resources),
+        merge_output=value.merge_output,
     )
 
 

@@ -155,6 +155,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         working_directory: where it starts.
         environment: names that callers may set besides, as in `[policy]`.
         open_input: callers may ask for an input.
+        merge_output: standard error joins standard output; left out: callers may ask for it.
         parameters: what callers give.
         sha256: what the program's file must have; empty: any.
         stop, cleanup, readiness: as in the contract.
@@ -167,6 +168,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     working_directory: str = "/"
     environment: tuple[str, ...] = ()
     open_input: bool = False
+    merge_output: bool | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
     parameters: dict[str, ParameterSettings] = {}
     sha256: str = ""
     stop: StopSettings = StopSettings()

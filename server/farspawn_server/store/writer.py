@@ -12,7 +12,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,9 @@ class Change:
 class Writer:
     """Writes in the order in which it is asked."""
 
-    def __init__(self, path: Path, trail: Trail, report: Callable[[Sequence[Change], dict[int, Exception]], None]) -> None:
+    def __init__(
+        self, path: Path, trail: Trail, report: Callable[[Sequence[Change], Mapping[int, Exception]], object]
+    ) -> None:
         """Open the database.
 
         Args:
@@ -109,20 +111,20 @@ class Writer:
             failed |= dict.fromkeys(launches, OSError("the disk is full, and a task needs room for its end too"))
         lines = [each for place, each in enumerate(batch) if each.record and place not in failed]
         changes = {place: each.apply for place, each in enumerate(batch) if each.apply and place not in failed}
+        flushing = None
         try:
             flushing = self._put_on_record(lines, at_once=not changes)
         except OSError as error:
             self._lose(lines)
             for place in launches:
-                failed[place] = error
+                failed.setdefault(place, error)
                 changes.pop(place, None)
-            flushing = None
-        if (error := self._commit([*changes.values()])) is not None:
-            failed |= self._commit_in_reserve(batch, changes, error)
-        if flushing is not None and (error := flushing.exception()) is not None:
+        if (refused := self._commit([*changes.values()])) is not None:
+            failed |= self._commit_in_reserve(batch, changes, refused)
+        if flushing is not None and (unflushed := flushing.exception()) is not None:
             self._lose(lines)
             self._take_back([each.undo for each in lines if each.undo])
-            failed |= dict.fromkeys(launches, error)
+            failed |= dict.fromkeys(launches, OSError(str(unflushed)))
         return failed
 
     def _put_on_record(self, lines: Sequence[Change], *, at_once: bool) -> Future[None] | None:

@@ -31,7 +31,7 @@ from farspawn_server.supervisor.settle import SUPERVISION_LOST, is_remembered, s
 from farspawn_server.supervisor.steps import Steps
 from farspawn_server.supervisor.unkillable import unkillable
 from farspawn_server.task.clocks import Moment, Monotonic, nanoseconds
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import EARLIER_ATTEMPTS_KEPT, Task
 from farspawn_server.task.outcome import Cause, State
 from farspawn_server.task.spec import StopScope
 from farspawn_server.task.stop import Stop
@@ -303,6 +303,8 @@ class Charge:
             failpoint.reach(f"server.{step}.stored")
             link.spawn(order(task, self._ground.logs))
             failpoint.reach(f"server.{step}.ordered")
+        if task.attempt > before.attempt and (too_old := task.attempt - EARLIER_ATTEMPTS_KEPT - 1) > 0:
+            asyncio.get_running_loop().run_in_executor(None, self._ground.logs.remove_attempt, task.uid, too_old)
         if _to_be_killed(task) and not _to_be_killed(before):
             failpoint.reach("server.kill.stored")
             link.kill(task.run)

@@ -25,9 +25,9 @@ from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import REVISIONS_UNSTORED, Charge, Ground
+from farspawn_server.supervisor.log_stream import LogPart, LogStream, Start
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
-from farspawn_server.supervisor.trimming import Trimmer
 from farspawn_server.supervisor.uid import continue_after, uuid7
 from farspawn_server.task import rules
 from farspawn_server.task.errors import (
@@ -81,8 +81,6 @@ class Supervisor:
         self.drain_patience = drain_patience
         self._pace = Pace()
         self._registry = Registry()
-        self._trimmer = Trimmer(logs, lambda: [charge.task for charge in self._registry.live()])
-        self._trimming: asyncio.Task[None] | None = None
         self._changes = Changes(0, [])
         self._revision = 0
         self._ground: Ground | None = None  # None: what is stored was not read yet
@@ -115,18 +113,16 @@ class Supervisor:
         for holding in self._early:
             self.hold(holding)
         await asyncio.gather(*cut_off)  # together, so that they share commits
-        await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
+        await asyncio.to_thread(self._logs.remove_unknown, {task.uid: task.attempt for task in tasks})
         await self._hear(heard, link)
         self._serving = True
-        for task in tasks:
-            self._trimmer.ended(task)  # it may have ended untrimmed before the last server's end
-        self._trimming = asyncio.create_task(self._trimmer.run())
         failpoint.reach("server.recovery.done")
         log.info("recovered", extra={"tasks": len(tasks), "live": self._registry.live_count})
 
     async def _hear(self, heard: Sequence[asyncio.Future[None]], link: KeeperLink) -> None:
         """Wait until the keeper has told of each task, but not for ever: a shim may have been stopped by somebody."""
-        everybody, gone = asyncio.gather(*heard), asyncio.ensure_future(link.gone())
+        gone = asyncio.ensure_future(link.gone())
+        everybody: asyncio.Future[object] = asyncio.gather(*heard)
         await asyncio.wait({everybody, gone}, timeout=_RECOVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if gone.done():
             raise ConnectionError("the keeper is gone")
@@ -169,8 +165,6 @@ class Supervisor:
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
-        if self._trimming is not None:
-            self._trimming.cancel()
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
@@ -273,28 +267,44 @@ class Supervisor:
         return self._registry.page(caller, which, size=page_size, token=page_token)
 
     def read_logs(
-        self, caller: Caller, task_id: str, output: Output, *, start: follow.Start, attempt: int, until_ended: bool
-    ) -> AsyncIterator[follow.LogPart]:
-        """Yield an output: a header, chunks and checkpoints, an end.
+        self,
+        caller: Caller,
+        task_id: str,
+        output: Output,
+        *,
+        start: Start,
+        attempt: int,
+        until_ended: bool,
+        later_attempts: bool,
+    ) -> AsyncIterator[LogPart]:
+        """Yield an output: of each attempt a header, chunks and checkpoints; an end.
+
+        Args:
+            caller: who wants to read.
+            task_id: of which task.
+            output: which one of its two.
+            start: where to begin.
+            attempt: which one, 0: the newest, and those that follow it.
+            until_ended: go on while the task lives, or that attempt.
+            later_attempts: and then those that follow it.
 
         Raises:
-            SpecInvalidError, TaskNotFoundError, RecoveringError; LogOffsetExpiredError at the first part.
+            SpecInvalidError, TaskNotFoundError, RecoveringError; LogOffsetExpiredError while reading.
         """
         self._ready()
         charge = self._registry.get(caller, task_id)
-        attempt = attempt or charge.task.attempt
-        if not 1 <= attempt <= charge.task.attempt:
-            raise SpecInvalidError([Violation("attempt", f"from 1 to {charge.task.attempt}, or 0 for the newest")])
-        path = self._logs.path(charge.task.uid, attempt, output)
-        return follow.read_logs(
+        newest = charge.task.attempt
+        if not 0 <= attempt <= newest:
+            raise SpecInvalidError([Violation("attempt", f"from 1 to {newest}, or 0 for the newest")])
+        stream = LogStream(
             charge,
             self._changes,
-            path,
-            start=start,
-            attempt=attempt,
+            self._logs,
+            output,
             until_ended=until_ended,
             is_deleted=lambda: self._registry.by_uid(charge.task.uid) is not charge,
         )
+        return stream.parts(start, attempt or newest, later_attempts=later_attempts or not attempt)
 
     async def begin_input(self, caller: Caller, task_id: str) -> None:
         """Put on record that a caller is about to write to a task's input.
@@ -432,7 +442,6 @@ class Supervisor:
 
     def _ended(self, charge: Charge) -> None:
         self._registry.ended(charge)
-        self._trimmer.ended(charge.task)
         surplus = self._registry.ended_count - self.limits.max_ended_tasks
         bytes_left = self.limits.max_specs_bytes - self._registry.live_bytes - self._registry.ended_bytes
         if (surplus > 0 or bytes_left < 0) and self._ground is not None:

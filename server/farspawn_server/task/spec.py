@@ -137,6 +137,7 @@ class Spec:
     parameters: Mapping[str, str] = field(default_factory=dict)
     template_revision: str = ""
     resources: Resources = Resources()
+    merge_output: bool = False
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the spec in a canonical form.
