@@ -301,7 +301,7 @@ class Charge:
         if task.state is State.STARTING or (task.ending and not before.ending):
             step = "cleanup" if task.ending else "launch" if task.attempt == 1 else "restart"
             failpoint.reach(f"server.{step}.stored")
-            link.spawn(order(task, self._ground.logs))
+            link.spawn(order(task))
             failpoint.reach(f"server.{step}.ordered")
         if task.attempt > before.attempt and (too_old := task.attempt - EARLIER_ATTEMPTS_KEPT - 1) > 0:
             asyncio.get_running_loop().run_in_executor(None, self._ground.logs.remove_attempt, task.uid, too_old)

@@ -31,7 +31,7 @@ def take_stock(
         if verdict is not Verdict.RESUME:
             heard.append(charge.heard())
         if verdict is Verdict.SPAWN:
-            link.spawn(order(task, ground.logs))
+            link.spawn(order(task))
         elif holding is not None:
             charge.hold(holding)
         charge.resume()
