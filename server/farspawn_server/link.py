@@ -122,14 +122,16 @@ class KeeperLink(asyncio.Protocol):
         finally:
             del self._writing[sequence]
 
-    @property
-    def is_gone(self) -> bool:
-        """Whether the keeper is gone."""
-        return self._gone.done()
+    async def while_there(self, work: asyncio.Future[None]) -> None:
+        """Wait for what only the keeper can bring about.
 
-    async def gone(self) -> None:
-        """Return when the keeper is gone."""
-        await asyncio.shield(self._gone)
+        Raises:
+            ConnectionError: it is gone.
+        """
+        if not work.done():
+            await asyncio.wait({work, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        if self._gone.done():
+            raise ConnectionError("the keeper is gone")
 
     async def _ask(self, sequence: int, message: Message) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -121,12 +121,10 @@ class Supervisor:
 
     async def _hear(self, heard: Sequence[asyncio.Future[None]], link: KeeperLink) -> None:
         """Wait until the keeper has told of each task, but not for ever: a shim may have been stopped by somebody."""
-        gone = asyncio.ensure_future(link.gone())
-        everybody: asyncio.Future[object] = asyncio.gather(*heard)
-        await asyncio.wait({everybody, gone}, timeout=_RECOVERY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        if gone.done():
-            raise ConnectionError("the keeper is gone")
-        gone.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RECOVERY_SECONDS):
+                for each in heard:
+                    await link.while_there(each)
         if missing := sum(not each.done() for each in heard):
             log.warning("not heard of all tasks yet", extra={"tasks": missing})
 
