@@ -80,7 +80,7 @@ static bool open_file(struct shim *shim, struct output *output)
 static void note_moment(struct shim *shim)
 {
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    clock_gettime(CLOCK_REALTIME, &now);
     if (now.tv_sec == shim->last_moment)
         return;
     struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
