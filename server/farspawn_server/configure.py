@@ -18,7 +18,7 @@ from farspawn_server.settings import (
     StopSettings,
     TemplateSettings,
 )
-from farspawn_server.task.spec import Cleanup, Readiness, Resources, StopPlan
+from farspawn_server.task.spec import Cleanup, Readiness, Resources, StopPlan, StopScope
 
 
 def roster(settings: Settings) -> Roster | None:
@@ -115,6 +115,7 @@ def _stop_plan(given: StopSettings) -> StopPlan:
         drain=_span(given.drain_seconds),
         signal=given.signal,
         grace=_span(given.grace_seconds),
+        scope=None if isinstance(given.scope, msgspec.UnsetType) else StopScope(given.scope),
     )
 
 

@@ -22,6 +22,7 @@ from farspawn._values.spec import (
     RestartPolicy,
     SignalScope,
     StopPlan,
+    StopScope,
     TaskSpec,
 )
 from farspawn._values.status import Attempt, Task, TaskState, TaskStatus, TaskTimes
@@ -56,6 +57,7 @@ __all__ = [
     "Site",
     "SiteState",
     "StopPlan",
+    "StopScope",
     "Survivor",
     "Task",
     "TaskChanged",

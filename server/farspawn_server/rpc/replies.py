@@ -17,7 +17,17 @@ from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.rpc.written import Written
 from farspawn_server.supervisor.log_stream import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
+from farspawn_server.task.outcome import (
+    Attempt,
+    Cause,
+    CleanupOutcome,
+    LaunchFailure,
+    Outcome,
+    State,
+    Survivor,
+    Times,
+    Usage,
+)
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,
@@ -36,7 +46,7 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.SITE_SHUTDOWN: task_pb2.CAUSE_SITE_SHUTDOWN,
     Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
-    Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
+    Cause.SUPERVISION_LOST: task_pb2.CAUSE_SUPERVISION_LOST,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -80,6 +90,8 @@ def status(value: Task) -> task_pb2.TaskStatus:
         outcome=None if value.outcome is None else _outcome(value.outcome),
         ready=value.ready,
         earlier_attempts=[_attempt(each) for each in value.earlier],
+        unkillable=_survivors(value.unkillable),
+        output_error="" if value.outputs is None else _errno_name(value.outputs.error_number),
     )
 
 
@@ -185,7 +197,7 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         stopped_by=value.stopped_by,
         message=value.message,
         usage=None if leader is None or leader.usage is None else _usage(leader.usage),
-        survivors=[task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in value.survivors],
+        survivors=_survivors(value.survivors),
         launch_failure=None if value.failure is None else _failure(value.failure),
         cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
@@ -220,10 +232,18 @@ def _usage(value: Usage) -> task_pb2.ResourceUsage:
 def _failure(value: LaunchFailure) -> task_pb2.LaunchFailure:
     return task_pb2.LaunchFailure(
         error_number=value.error_number,
-        error_name=errno.errorcode.get(value.error_number, ""),
+        error_name=_errno_name(value.error_number),
         phase=_PHASE[value.phase],
         path=value.path,
     )
+
+
+def _errno_name(number: int) -> str:
+    return errno.errorcode.get(number, "")
+
+
+def _survivors(values: Iterable[Survivor]) -> list[task_pb2.Survivor]:
+    return [task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in values]
 
 
 def _times(value: Times) -> task_pb2.TaskTimes:

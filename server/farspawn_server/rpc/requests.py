@@ -25,6 +25,7 @@ from farspawn_server.task.spec import (
     RestartPolicy,
     Spec,
     StopPlan,
+    StopScope,
 )
 
 _T = TypeVar("_T")
@@ -46,6 +47,11 @@ _LEASE_ACTIONS: dict[int, LeaseAction] = {
     task_pb2.LEASE_ACTION_UNSPECIFIED: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_STOP: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_KILL: LeaseAction.KILL,
+}
+_STOP_SCOPES: dict[int, StopScope | None] = {
+    task_pb2.STOP_SCOPE_UNSPECIFIED: None,
+    task_pb2.STOP_SCOPE_TREE: StopScope.TREE,
+    task_pb2.STOP_SCOPE_LEADER: StopScope.LEADER,
 }
 _RESTART_MODES: dict[int, RestartMode] = {
     task_pb2.RESTART_MODE_UNSPECIFIED: RestartMode.NEVER,
@@ -141,6 +147,7 @@ def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
         drain=_span(message, "drain", field),
         signal=message.signal or None,
         grace=_span(message, "grace", field),
+        scope=_value(_STOP_SCOPES, message.scope, f"{field}.scope"),
     )
 
 

@@ -122,12 +122,17 @@ class ParameterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class StopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults."""
+    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults.
+
+    Attributes:
+        scope: whom the signal is sent to: "tree", all processes, or "leader", the first one only.
+    """
 
     linger_seconds: float | None = None
     drain_seconds: float | None = None
     signal: int | None = None
     grace_seconds: float | None = None
+    scope: Literal["tree", "leader"] | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
 
 
 class CleanupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -24,7 +24,7 @@ from farspawn_server.pace import Pace
 from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
-from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.supervisor.charge import REVISIONS_UNSTORED, Charge, Ground
 from farspawn_server.supervisor.log_stream import LogPart, LogStream, Start
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
@@ -44,7 +44,7 @@ from farspawn_server.task.errors import (
     TaskNotRunningError,
     Violation,
 )
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import LOCAL, Task
 from farspawn_server.task.outcome import Cause, State, Times
 from farspawn_server.task.spec import Spec, StopPlan, TaskId, Uid
 from farspawn_server.task.stop import Stop
@@ -55,6 +55,9 @@ _T = TypeVar("_T")
 
 _START_PATIENCE_SECONDS = 1.0
 """How long LaunchTask waits for the process; after that it answers STARTING."""
+_RECOVERY_SECONDS = 2.0
+"""How long a server that starts waits until the keeper has told of every task: of one that was told to be running
+nobody is to hear that it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +83,9 @@ class Supervisor:
         self._registry = Registry()
         self._changes = Changes(0, [])
         self._revision = 0
-        self._ground: Ground | None = None  # None: recovery is not done
+        self._ground: Ground | None = None  # None: what is stored was not read yet
+        self._serving = False
         self._draining = False
-        self._hello: Hello | None = None
         self._early: list[Holding] = []
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -94,7 +97,8 @@ class Supervisor:
         Raises:
             ConnectionError: the keeper is gone; nothing is served.
         """
-        self._revision, tasks = self._store.load()
+        stored, tasks = self._store.load()
+        self._revision = stored + REVISIONS_UNSTORED
         self._changes = Changes(self._revision, tasks)
         if tasks:
             continue_after(tasks[-1].uid)
@@ -103,16 +107,26 @@ class Supervisor:
         charges = [Charge(task, ground) for task in tasks]
         for charge in charges:
             self._registry.add(charge)
-        lost = take_stock(charges, ground)
+        self._ground = ground
+        cut_off, heard = take_stock(charges, ground)
         failpoint.reach("server.recovery.judged")
-        await asyncio.gather(*lost)  # together, so that they share commits
-        await asyncio.to_thread(self._logs.remove_unknown, {task.uid: task.attempt for task in tasks})
-        await link.obeyed()  # until it is adopted, a task's exit can be lost: that is not to be called served
-        self._hello, self._ground = hello, ground
-        failpoint.reach("server.recovery.done")
         for holding in self._early:
             self.hold(holding)
+        await asyncio.gather(*cut_off)  # together, so that they share commits
+        await asyncio.to_thread(self._logs.remove_unknown, {task.uid: task.attempt for task in tasks})
+        await self._hear(heard, link)
+        self._serving = True
+        failpoint.reach("server.recovery.done")
         log.info("recovered", extra={"tasks": len(tasks), "live": self._registry.live_count})
+
+    async def _hear(self, heard: Sequence[asyncio.Future[None]], link: KeeperLink) -> None:
+        """Wait until the keeper has told of each task, but not for ever: a shim may have been stopped by somebody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RECOVERY_SECONDS):
+                for each in heard:
+                    await link.while_there(each)
+        if missing := sum(not each.done() for each in heard):
+            log.warning("not heard of all tasks yet", extra={"tasks": missing})
 
     def hold(self, holding: Holding) -> None:
         """Take in what the keeper knows of a task."""
@@ -156,7 +170,7 @@ class Supervisor:
     @property
     def state(self) -> str:
         """One of "recovering", "draining", "serving"."""
-        if self._ground is None:
+        if not self._serving:
             return "recovering"
         return "draining" if self._draining else "serving"
 
@@ -166,8 +180,8 @@ class Supervisor:
 
     @property
     def hello(self) -> Hello | None:
-        """What the keeper said of itself; None before recovery."""
-        return self._hello
+        """What the keeper said of itself; None: nothing yet."""
+        return None if self._ground is None else self._ground.hello
 
     # --- the verbs -----------------------------------------------------------------------------------------------
 
@@ -205,7 +219,7 @@ class Supervisor:
         try:
             return await self._see_through(charge.stop(stop))
         except StoreError as error:
-            raise StorageFullError(f"the stop of {task_id!r} cannot be recorded: {error}") from error
+            raise StorageFullError(f"that {task_id!r} has no next attempt cannot be recorded: {error}") from error
 
     async def poll(
         self, caller: Caller, task_ids: Sequence[str], *, wait: timedelta, since_revision: int, renew_leases: bool
@@ -353,7 +367,7 @@ class Supervisor:
     # --- below the verbs -----------------------------------------------------------------------------------------
 
     def _ready(self) -> Ground:
-        if self._ground is None:
+        if self._ground is None or not self._serving:
             raise RecoveringError("the agent has just started and takes stock of its tasks: try again in a moment")
         return self._ground
 
@@ -384,9 +398,6 @@ class Supervisor:
         rate = self.limits.max_launches_per_second
         if rate and not self._pace.takes(caller.identity, rate):
             raise LimitReachedError("max_launches_per_second", rate)
-        assert self._hello is not None
-        if permit is not None and not self._hello.confines:
-            raise RecoveringError("the agent is being upgraded, its keeper is still the old one: `farspawnd reload`")
         task = Task(
             uid=Uid(uuid7()),
             task_id=task_id,
@@ -395,8 +406,8 @@ class Supervisor:
             digest=digest,
             state=State.STARTING,
             times=Times(created=time.time_ns()),
-            keeper=self._hello.keeper,
-            boot=self._hello.boot,
+            boot=ground.hello.boot,
+            handle=LOCAL,
             permit=permit,
         )
         failpoint.reach("server.launch.before_store")
@@ -418,6 +429,9 @@ class Supervisor:
                 return False
             revision = self._next_revision()
             await self._store.delete(task.uid, revision)
+            if revision < self._changes.revision:  # see Charge.commit
+                revision = self._next_revision()
+                await self._store.delete(task.uid, revision)
             failpoint.reach("server.delete.stored")
             self._registry.remove(charge)
             self._changes.publish(Deletion(task.uid, task.owner, revision))
