@@ -6,7 +6,7 @@ import shlex
 from datetime import timedelta
 
 from farspawn._cli.parsing import SIGNAL_NAMES
-from farspawn._values import Cause, CleanupOutcome, LaunchPhase, Outcome, TaskSpec, TaskState, TaskStatus
+from farspawn._values import Cause, CleanupOutcome, LaunchPhase, LogStream, Outcome, TaskSpec, TaskState, TaskStatus
 
 NOT_THE_TASK = 125
 CANNOT_BE_EXECUTED = 126
@@ -111,3 +111,8 @@ def command_of(spec: TaskSpec) -> str:
         return shlex.join(spec.argv)
     given = (f"{name}={value}" for name, value in sorted(spec.parameters.items()))
     return shlex.join(("template", spec.template, *given))
+
+
+def lost_text(stream: LogStream, lost: int) -> str:
+    """What is said after an output of which bytes were lost."""
+    return f"{lost} bytes of {stream.name.lower()} were lost: no file took them, the site's disk may be full"
