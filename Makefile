@@ -8,7 +8,7 @@ PACKAGES := core server client tests benchmarks examples scripts
 CHAOS_MINUTES ?= 15
 FUZZ ?= 10
 
-.PHONY: help setup demo test test-all quick check lint types imports drift stubs bench chaos fuzz clean
+.PHONY: help setup demo test test-all quick check check-vm lint types imports drift stubs bench chaos fuzz clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ quick: setup ## The tests that take no more than moments
 	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
 
 check: lint types imports drift test-all ## What CI runs
+
+check-vm: ## Limits, kills and a reboot on real machines with systemd, in QEMU: six minutes each (VM_SUITES)
+	tests/vm/check $(VM_SUITES)
 
 lint: setup $(STUBS_VENV)/.ready
 	$(BIN)/ruff check .
