@@ -16,7 +16,17 @@ from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.rpc.written import Written
 from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
+from farspawn_server.task.outcome import (
+    Attempt,
+    Cause,
+    CleanupOutcome,
+    LaunchFailure,
+    OomKill,
+    Outcome,
+    State,
+    Times,
+    Usage,
+)
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,
@@ -36,6 +46,12 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
     Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
+}
+_OOM_KILL: dict[OomKill, task_pb2.OomKill.ValueType] = {
+    OomKill.UNKNOWN: task_pb2.OOM_KILL_UNSPECIFIED,
+    OomKill.NO: task_pb2.OOM_KILL_NO,
+    OomKill.LIKELY: task_pb2.OOM_KILL_LIKELY,
+    OomKill.YES: task_pb2.OOM_KILL_YES,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -146,6 +162,7 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
     leader = value.leader
     message = task_pb2.Outcome(
         core_dumped=leader is not None and leader.core_dumped,
+        oom_kill=task_pb2.OOM_KILL_UNSPECIFIED if leader is None else _OOM_KILL[leader.oom_kill],
         cause=_CAUSE[value.cause],
         stopped_by=value.stopped_by,
         message=value.message,
@@ -154,8 +171,6 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         launch_failure=None if value.failure is None else _failure(value.failure),
         cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
-    if leader is not None and leader.out_of_memory is not None:
-        message.oom_killed = leader.out_of_memory
     if leader is not None and leader.code is not None:
         message.exit_code = leader.code
     if leader is not None and leader.signal is not None:
