@@ -147,6 +147,7 @@ def plan_to_wire(plan: values.StopPlan) -> task_pb2.StopPlan | None:
         drain=span_to_wire(plan.drain),
         signal=plan.signal or 0,
         grace=span_to_wire(plan.grace),
+        scope=task_pb2.StopScope.ValueType(plan.scope),
     )
 
 
@@ -157,6 +158,7 @@ def plan_from_wire(plan: task_pb2.StopPlan) -> values.StopPlan:
         drain=plan.drain.ToTimedelta() if plan.HasField("drain") else None,
         signal=plan.signal or None,
         grace=plan.grace.ToTimedelta() if plan.HasField("grace") else None,
+        scope=values.StopScope(plan.scope),
     )
 
 

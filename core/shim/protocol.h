@@ -100,7 +100,10 @@ struct report {
     uint32_t reserved;
 };
 
-struct report_message { struct message head; struct report report; };
+struct report_message {
+    struct message head;
+    struct report report;
+};
 
 struct hello {
     struct message head;
@@ -109,7 +112,10 @@ struct hello {
     struct report report;
 };
 
-struct answer { struct message head; int32_t reached; };
+struct answer {
+    struct message head;
+    int32_t reached;
+};
 
 struct member {
     int32_t pid;
@@ -132,7 +138,11 @@ struct taken {
     uint64_t offset; /* how much of the input the pipe has taken in all */
 };
 
-struct signal_order { struct message head; int32_t number; uint32_t tree; };
+struct signal_order {
+    struct message head;
+    int32_t number;
+    uint32_t tree;
+};
 
 struct write_order {
     struct message head;
@@ -144,6 +154,9 @@ struct write_order {
 #define WRITE_BYTES 65536
 
 /* A record of the run file, behind a head of the same size: bytes from these offsets on came at this time or later. */
-struct moment { int64_t second; uint64_t offset[2]; };
+struct moment {
+    int64_t second;
+    uint64_t offset[2];
+};
 
 #endif

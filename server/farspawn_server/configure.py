@@ -22,7 +22,7 @@ from farspawn_server.settings import (
     StopSettings,
     TemplateSettings,
 )
-from farspawn_server.task.spec import DEFAULT_OOM_SCORE_ADJ, Cleanup, Readiness, Resources, StopPlan
+from farspawn_server.task.spec import DEFAULT_OOM_SCORE_ADJ, Cleanup, Readiness, Resources, StopPlan, StopScope
 
 
 def roster(settings: Settings) -> Roster | None:
@@ -79,6 +79,7 @@ def _template(name: str, given: TemplateSettings) -> Template:
         working_directory=given.working_directory,
         environment=given.environment,
         open_input=given.open_input,
+        merge_output=None if isinstance(given.merge_output, msgspec.UnsetType) else given.merge_output,
         parameters={name: _parameter(each) for name, each in given.parameters.items()},
         sha256=given.sha256,
         stop=_stop_plan(given.stop),
@@ -127,6 +128,7 @@ def _stop_plan(given: StopSettings) -> StopPlan:
         drain=_span(given.drain_seconds),
         signal=given.signal,
         grace=_span(given.grace_seconds),
+        scope=None if isinstance(given.scope, msgspec.UnsetType) else StopScope(given.scope),
     )
 
 

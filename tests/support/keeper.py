@@ -13,15 +13,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from farspawn_core import proc
 from farspawn_server.keeper.messages import (
+    Answer,
     Confinement,
     Decoder,
+    Finished,
     Hello,
     Holding,
+    InputTaken,
     Message,
+    Ping,
+    Pong,
     Spawn,
     encode,
 )
@@ -39,11 +44,20 @@ with socket.socket(socket.AF_UNIX) as test:
 """
 
 
+_UNCONFINED = Confinement()
+
+
 class ServedKeeper:
     """A running keeper. On leaving, it and all tasks are ended."""
 
-    def __init__(self, directory: Path) -> None:
-        """Start it, with `directory` for its state, and hear its Hello."""
+    def __init__(self, directory: Path, *, serving: bool = True, **start: Any) -> None:
+        """Start it, with `directory` for its state, and hear its Hello.
+
+        Args:
+            directory: its state directory.
+            serving: False: it may be dead before it has a server.
+            start: changes how the keeper is started; `environment` is added to ours.
+        """
         self.directory = directory
         self._address = directory / "relay.sock"
         self._address.unlink(missing_ok=True)
@@ -56,14 +70,21 @@ class ServedKeeper:
             relay = (sys.executable, "-I", "-S", "-c", _RELAY, str(self._address))
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
-                env=plain_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                env={**plain_environment(), **start.pop("environment", {})},
+                **{
+                    "stdin": subprocess.DEVNULL,
+                    "stdout": log,
+                    "stderr": log,
+                    "start_new_session": True,
+                    **start,
+                },
             )
+        self.pid = self._process.pid
         self.told: dict[str, Holding] = {}
-        self.hello = self._connect()
+        self.answers: dict[int, Answer | InputTaken] = {}
+        self.silent = False
+        if serving:
+            self.hello = self._connect()
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +94,9 @@ class ServedKeeper:
     ) -> None:
         if self._process.poll() is None:
             self._process.terminate()
-            until(lambda: self.log.count("shutdown asked for") == 1)
+            until(lambda: self.log.count("shutdown asked for") >= 1)
             self._process.terminate()
-            until(lambda: self.log.count("shutdown asked for") == 2)
+            until(lambda: self.log.count("shutdown asked for") >= 2)
             self._disconnect()
             self._process.wait(PATIENCE)
         self._listener.close()
@@ -87,43 +108,54 @@ class ServedKeeper:
         """What the keeper said."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def children(self) -> list[int]:
+    def shims(self) -> list[int]:
         """Return the keeper's children but for its server, zombies included."""
-        return [pid for pid in proc.children(self._process.pid) if not _is_relay(pid)]
+        return [pid for pid in proc.children(self.pid) if not _is_relay(pid)]
 
     def order(self, *messages: Message) -> None:
         """Send orders."""
         self._link.sendall(b"".join(encode(message) for message in messages))
 
-    def spawn(self, uid: str, argv: list[str], confinement: Confinement | None = None, **more: object) -> None:
-        """Order a start; its output goes to a file named like its uid."""
-        output = self.output(uid)
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "FARSPAWN_TASK_UID": uid.partition("/")[0]}
-        fields: dict[str, object] = {"cwd": "/", "env": env, "confinement": confinement, **more}
-        self.order(Spawn(uid=uid, argv=argv, stdout=str(output), stderr=str(output), **fields))  # type: ignore[arg-type]
+    def spawn(self, uid: str, argv: list[str], confinement: Confinement = _UNCONFINED, **more: Any) -> None:
+        """Order a start."""
+        fields: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/local/bin:/usr/bin:/bin"}, **more}
+        prefix = f"logs/{uid.removesuffix('/cleanup').replace('/', '.')}"
+        self.order(Spawn(uid, argv, prefix=prefix, confinement=confinement, **fields))
 
-    def output(self, uid: str) -> Path:
-        """Return the file that a task's output goes to."""
-        return self.directory / f"{uid.replace('/', '.')}.out"
+    def output(self, uid: str, stream: str = "stdout") -> str:
+        """Return what a run has written."""
+        path = self.directory / "logs" / f"{uid.replace('/', '.')}.{stream}"
+        return path.read_text() if path.exists() else ""
+
+    def answer(self, sequence: int) -> Answer | InputTaken:
+        """Hear the answer to an order."""
+        deadline = time.monotonic() + PATIENCE
+        while sequence not in self.answers:
+            self._hear(deadline)
+        return self.answers.pop(sequence)
 
     def until(self, uid: str, condition: Callable[[Holding], object]) -> Holding:
-        """Hear until a task's holding is as asked for, and return it."""
+        """Hear until a run's holding is as asked for, and return it."""
         deadline = time.monotonic() + PATIENCE
         while uid not in self.told or not condition(self.told[uid]):
             self._hear(deadline)
         return self.told[uid]
 
     def until_started(self, uid: str) -> Holding:
-        """Hear until a task has a pid, or has failed."""
+        """Hear until a run has a pid, or has failed."""
         return self.until(uid, lambda holding: holding.pid or holding.failure)
 
     def until_over(self, uid: str) -> Holding:
-        """Hear until a task has ended or failed."""
-        return self.until(uid, lambda holding: holding.ended or holding.failure)
+        """Hear until nothing of a run lives."""
+        return self.until(uid, lambda holding: not holding.alive)
 
     def reload(self) -> None:
         """Have the keeper execute itself, and hear its next Hello."""
-        os.kill(self._process.pid, signal.SIGUSR1)
+        os.kill(self.pid, signal.SIGUSR1)
+        self.next_server()
+
+    def next_server(self) -> None:
+        """Hear until the keeper lets its server go, and be the next one."""
         deadline = time.monotonic() + PATIENCE
         with suppress(EOFError):
             while True:
@@ -135,9 +167,19 @@ class ServedKeeper:
     def kill(self) -> None:
         """Kill the keeper only."""
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self.died()
+
+    def died(self) -> None:
+        """Wait for the end of a keeper that is killed."""
+        assert self._process.wait(PATIENCE) == -signal.SIGKILL
         self._disconnect()
         self._listener.close()
+
+    def end(self) -> int:
+        """Say that the shutdown is done, let the server end, and return the keeper's exit code."""
+        self.order(Finished())
+        self._disconnect()
+        return self._process.wait(PATIENCE)
 
     def _connect(self) -> Hello:
         self._relay, _ = self._listener.accept()
@@ -166,6 +208,10 @@ class ServedKeeper:
                 self.told |= {holding.uid: holding for holding in message.holdings}
             elif isinstance(message, Holding):
                 self.told[message.uid] = message
+            elif isinstance(message, Answer | InputTaken):
+                self.answers[message.sequence] = message
+            elif isinstance(message, Ping) and not self.silent:
+                self.order(Pong())
 
 
 def _is_relay(pid: int) -> bool:

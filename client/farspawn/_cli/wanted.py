@@ -8,11 +8,11 @@ from typing import TypedDict, TypeVar
 
 import click
 
-from farspawn._cli.options import label_option
+from farspawn._cli.options import label_option, scope_option
 from farspawn._cli.parsing import option, pairs, parse_cleanup, parse_restart, parse_revision, parse_span
 from farspawn._cli.resources import NAMES, parse_limits
 from farspawn._cli.secret_values import Secrets, parse_secrets
-from farspawn._values import Cleanup, Lease, Readiness, Resources, RestartPolicy, StopPlan
+from farspawn._values import Cleanup, Lease, Readiness, Resources, RestartPolicy, StopPlan, StopScope
 
 R = TypeVar("R")
 
@@ -107,6 +107,7 @@ _OPTIONS = (
         metavar="SPAN",
         help="When stopped: between SIGTERM and SIGKILL. Default: 10s.",
     ),
+    scope_option,
     click.option(
         "--lease",
         type=option(parse_span),
@@ -154,6 +155,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
         labels: Mapping[str, str],
         max_runtime: timedelta | None,
         grace: timedelta | None,
+        scope: StopScope,
         lease: timedelta | None,
         restart: RestartPolicy | None,
         cleanup: Cleanup | None,
@@ -173,7 +175,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
             env=env,
             secrets=secrets,
             working_directory=cwd,
-            stop=StopPlan(grace=grace),
+            stop=StopPlan(grace=grace, scope=scope),
             max_runtime=max_runtime,
             lease=Lease(lease) if lease is not None else None,
             labels=labels,

@@ -22,7 +22,10 @@ def words_for(status: TaskStatus) -> str:
         return _end(status.state, status.outcome) + attempt
     # A state that only a newer client knows of is one of a living task.
     words = "alive" if status.state is TaskState.UNSPECIFIED else status.state.name.lower()
-    return words + (", ready" if status.ready else "") + attempt
+    words += ", ready" if status.ready else ""
+    words += f", output waits: {status.output_error}" if status.output_error else ""
+    words += f", cannot end {', '.join(str(each.pid) for each in status.unkillable)}" if status.unkillable else ""
+    return words + attempt
 
 
 def _end(state: TaskState, outcome: Outcome) -> str:

@@ -31,6 +31,7 @@ from farspawn._values.spec import (
     RestartPolicy,
     SignalScope,
     StopPlan,
+    StopScope,
     TaskSpec,
 )
 from farspawn._values.status import Attempt, Task, TaskState, TaskStatus, TaskTimes
@@ -67,6 +68,7 @@ __all__ = [
     "Site",
     "SiteState",
     "StopPlan",
+    "StopScope",
     "Survivor",
     "Task",
     "TaskChanged",

@@ -27,8 +27,8 @@ class Cause(WireEnum):
     """The process could not be started."""
     HOST_REBOOTED = 7
     """The machine was rebooted while it ran."""
-    KEEPER_LOST = 8
-    """The keeper died, and with it what it knew of the task."""
+    SUPERVISION_LOST = 8
+    """The process of the agent that held its exit (its shim) was killed."""
 
 
 @unique
@@ -97,7 +97,7 @@ class ResourceUsage:
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A process of an ended task that SIGKILL did not end.
+    """A process that cannot be ended.
 
     Attributes:
         pid: Its process id on the site.

@@ -127,12 +127,17 @@ class ParameterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class StopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults."""
+    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults.
+
+    Attributes:
+        scope: whom the signal is sent to: "tree", all processes, or "leader", the first one only.
+    """
 
     linger_seconds: float | None = None
     drain_seconds: float | None = None
     signal: int | None = None
     grace_seconds: float | None = None
+    scope: Literal["tree", "leader"] | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
 
 
 class CleanupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,6 +165,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         working_directory: where it starts.
         environment: names that callers may set besides, as in `[policy]`.
         open_input: callers may ask for an input.
+        merge_output: standard error joins standard output; left out: callers may ask for it.
         parameters: what callers give.
         sha256: what the program's file must have; empty: any.
         stop, cleanup, readiness: as in the contract.
@@ -172,6 +178,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     working_directory: str = "/"
     environment: tuple[str, ...] = ()
     open_input: bool = False
+    merge_output: bool | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
     parameters: dict[str, ParameterSettings] = {}
     sha256: str = ""
     stop: StopSettings = StopSettings()

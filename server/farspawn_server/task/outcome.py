@@ -35,7 +35,22 @@ class Cause(enum.Enum):
     SITE_SHUTDOWN = "site_shutdown"
     LAUNCH_FAILED = "launch_failed"
     HOST_REBOOTED = "host_rebooted"
-    KEEPER_LOST = "keeper_lost"
+    SUPERVISION_LOST = "keeper_lost"  # as version 0.1 wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What became of standard output and standard error of an attempt, in this order.
+
+    Attributes:
+        written: sizes of the files, in bytes.
+        lost: bytes that no file took.
+        error_number: why nothing can be written now; 0: it can.
+    """
+
+    written: tuple[int, int] = (0, 0)
+    lost: tuple[int, int] = (0, 0)
+    error_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +99,7 @@ class LaunchFailure:
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A process that SIGKILL did not end."""
+    """A process that cannot be ended, and why."""
 
     pid: int
     name: str
@@ -140,6 +155,7 @@ class Attempt:
     state: State
     times: Times
     outcome: Outcome
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)

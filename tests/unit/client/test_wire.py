@@ -27,6 +27,7 @@ plans = st.builds(
     drain=st.none() | spans,
     signal=st.none() | st.integers(1, 64),
     grace=st.none() | spans,
+    scope=st.sampled_from(values.StopScope),
 )
 specs = st.builds(
     values.TaskSpec,
@@ -232,6 +233,7 @@ def test_an_event_of_a_newer_site_is_none_of_ours() -> None:
         (values.LaunchPhase, task_pb2.LaunchPhase),
         (values.LeaseAction, task_pb2.LeaseAction),
         (values.RestartMode, task_pb2.RestartMode),
+        (values.StopScope, task_pb2.StopScope),
         (values.LogStream, launcher_pb2.LogStream),
         (values.SignalScope, launcher_pb2.SignalScope),
         (values.SiteState, site_pb2.SiteState),

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from support.apart import Apart
-
 from farspawn_server.keeper.handover import Handed, Handover, leave, take
-from farspawn_server.keeper.messages import Ended, Failure, Holding, Spent
 from farspawn_server.keeper.pidfile import Pidfile
 from farspawn_server.keeper.processes import Processes
+from support.apart import Apart
+
+from farspawn_server.keeper.messages import Ended, Failure, Holding, Spent
 
 # As 0.1.0 wrote it when `farspawnd reload` was new. Never change it.
 OLDEST = """

@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from farspawn_server.keeper.pidfile import Noted, Pidfile
+from farspawn_server.keeper.processes import Processes
 from support.apart import Apart
 from support.waiting import until
 
 from farspawn_server.keeper import pidfile
 from farspawn_server.keeper.messages import Holding, Spawn
-from farspawn_server.keeper.pidfile import Noted, Pidfile
-from farspawn_server.keeper.processes import Processes
 
 
 @pytest.fixture

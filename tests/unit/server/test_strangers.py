@@ -6,11 +6,11 @@ import os
 import select
 
 import pytest
+from farspawn_server.keeper.pidfile import Pidfile
+from farspawn_server.keeper.strangers import Strangers
 from support.processes import PLAIN
 
 from farspawn_core import exits, proc, spawn
-from farspawn_server.keeper.pidfile import Pidfile
-from farspawn_server.keeper.strangers import Strangers
 
 kernel = tuple(int(number) for number in os.uname().release.split(".")[:2])
 

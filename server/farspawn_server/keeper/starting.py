@@ -1,0 +1,151 @@
+"""Start a shim: its order, its socket, its run file and its cgroup, and nothing else of ours.
+
+Nothing here waits. What the machine has no room for costs the new run only: some descriptors are always left for
+exits, stops and reloads.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from farspawn_core import Phase, SpawnError, cgroup, failpoint, shim, shim_binary
+from farspawn_core._descriptors import lift
+from farspawn_core._libc import posix_spawn
+from farspawn_core.cgroup import Cgroup
+from farspawn_core.program import candidates
+from farspawn_server.keeper import runfile
+from farspawn_server.keeper.messages import Failure, Spawn
+from farspawn_server.keeper.proof import Proof
+
+RESERVE = 32
+"""Descriptors that no start may use."""
+_ENDLESS = (1 << 64) - 1  # RLIM_INFINITY in C
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A shim that runs: its pid, our end of the socket, and the run's cgroup."""
+
+    pid: int
+    link: socket.socket
+    group: Cgroup | None
+
+
+class Starter:
+    """Holds what every start needs, the shim's own binary first of all: an upgrade changes nothing for this keeper."""
+
+    def __init__(self, proof: Proof) -> None:
+        """Open all of it, and raise our own limit of descriptors as far as it goes; runs get the old one."""
+        self._proof = proof
+        self._binary = os.open(shim_binary.path(), os.O_RDONLY | os.O_CLOEXEC)
+        # By our pid: in the child, where it is looked up, the descriptor is closed already.
+        self._path = f"/proc/{os.getpid()}/fd/{self._binary}".encode()
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._files = soft & _ENDLESS, hard & _ENDLESS
+        self.descriptors = self._files[1]
+        self.home = cgroup.home()
+        self.controllers: list[str] = []
+        if self.home is not None:
+            cgroup.sweep(self.home)
+            enabled = (self.home / "cgroup.subtree_control").read_text(encoding="ascii").split()
+            self.controllers = [each for each in ("memory", "pids") if each in enabled]
+
+    def group(self, run: str) -> Cgroup | None:
+        """Return the cgroup that an earlier keeper made for a run."""
+        if self.home is None or not (self.home / run.replace("/", ".")).is_dir():
+            return None
+        return cgroup.make(self.home, run)
+
+    def start(self, order: Spawn) -> Started | Failure:
+        """Start the shim of a run of which nothing was ever started, or say why that cannot be."""
+        try:
+            with ExitStack() as opened, ExitStack() as undo:
+                started = self._start(order, opened, undo)
+                undo.pop_all()
+                return started
+        except SpawnError as error:
+            return Failure(error.errno or 0, error.phase.value, str(error.filename))
+        except OSError as error:
+            return Failure(error.errno or errno.EIO, Phase.SPAWN.value, order.argv[0])
+        except MemoryError:
+            return Failure(errno.ENOMEM, Phase.SPAWN.value, order.argv[0])
+        except ValueError:
+            # The server's validation let something through that no process can be given.
+            return Failure(errno.EINVAL, Phase.SPAWN.value, order.argv[0] if order.argv else "")
+
+    def _start(self, order: Spawn, opened: ExitStack, undo: ExitStack) -> Started:
+        """`opened` is closed in any case, `undo` only if it came to nothing."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
+        opened.callback(theirs.close)
+        # The kernel gives the lowest free number: so this is how many are in use.
+        if max(ours.fileno(), theirs.fileno()) >= self.descriptors - RESERVE:
+            raise SpawnError(errno.EMFILE, Phase.SPAWN, order.argv[0])
+        ours.setblocking(False)
+        group = self._new_group(order)
+        if group is not None:
+            undo.callback(group.remove)
+        written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
+        opened.callback(os.close, written)
+        os.write(written, shim.encode(self._order(order, born_in_group=group is not None)))
+        try:
+            run = runfile.create(order.uid)
+        except OSError as error:
+            raise SpawnError(error.errno or errno.EIO, Phase.OUTPUT, runfile.path(order.uid)) from error
+        opened.callback(os.close, run)
+        undo.callback(os.unlink, runfile.path(order.uid))
+        given = [self._null, self._null, self._null, written, theirs.fileno(), run]
+        if group is not None:
+            given.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            opened.callback(os.close, given[-1])
+        failpoint.reach("keeper.spawn.evidence")
+        arguments = [shim.NAME.encode(), order.uid.encode()]
+        error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
+        if error_number:
+            raise SpawnError(error_number, Phase.SPAWN, shim.NAME)
+        failpoint.reach("keeper.spawn.started")
+        return Started(pid, ours, group)
+
+    def _order(self, order: Spawn, *, born_in_group: bool) -> shim.Order:
+        imposed = order.confinement
+        user = imposed.user
+        return shim.Order(
+            run=order.uid,
+            token=self._proof.token(order.uid),
+            prefix=order.prefix,
+            argv=order.argv,
+            env=order.env,
+            cwd=order.cwd,
+            programs=list(candidates(order.argv[0], search_path=order.env.get("PATH"))),
+            directories=imposed.directories,
+            sha256=imposed.sha256,
+            open_input=order.open_input,
+            merge_output=order.merge_output,
+            cgroup=born_in_group,
+            user=None if user is None else (user.uid, user.gid, user.groups),
+            log_bytes=order.log_bytes,
+            mask=order.mask,
+            niceness=imposed.niceness,
+            oom_score_adj=imposed.oom_score_adj,
+            address_space_bytes=imposed.address_space_bytes,
+            cpu_seconds=imposed.cpu_seconds,
+            processes=0 if born_in_group and "pids" in self.controllers else imposed.processes,
+            files=(imposed.open_files, imposed.open_files) if imposed.open_files else self._files,
+        )
+
+    def _new_group(self, order: Spawn) -> Cgroup | None:
+        """Make the group whose limits hold from the first instruction on."""
+        memory_bytes, processes = order.confinement.memory_bytes, order.confinement.processes
+        group = None if self.home is None else cgroup.make(self.home, order.uid)
+        if memory_bytes and (group is None or "memory" not in self.controllers):
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory_bytes")
+        if group is not None:
+            group.limit(memory_bytes=memory_bytes, processes=processes)
+        return group
