@@ -53,4 +53,6 @@ class ShimMissingError(FileNotFoundError):
     """The program that watches over a task is not where an installation puts it."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(errno.ENOENT, "the shim is missing: install farspawn by pip (`pip install .`), it compiles it", path)
+        super().__init__(
+            errno.ENOENT, "the shim is missing: install farspawn by pip (`pip install .`), it compiles it", path
+        )

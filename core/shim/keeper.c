@@ -94,7 +94,7 @@ void keeper_dial(struct shim *shim)
     memcpy(hello.run, shim->order.run, sizeof hello.run);
     shim->keeper = keeper;
     if (tell(shim, &hello, sizeof hello))
-        shim->unsent = shim->failed_path[0] != '\0'; /* which is in no hello */
+        shim->unsent = shim->report.phase == FAILED; /* the file is in no hello */
     else
         keeper_lost(shim);
 }
