@@ -104,7 +104,9 @@ def test_a_limit_that_no_kernel_knows_is_einval(keeper: ServedKeeper) -> None:
 
 
 def test_niceness_is_added_to_ours_and_the_oom_score_set(keeper: ServedKeeper) -> None:
-    _, found = keeper.run(["sh", "-c", "nice; cat /proc/self/oom_score_adj"], Confinement(niceness=3, oom_score_adj=600))
+    _, found = keeper.run(
+        ["sh", "-c", "nice; cat /proc/self/oom_score_adj"], Confinement(niceness=3, oom_score_adj=600)
+    )
 
     assert found == f"{min(19, os.nice(0) + 3)}\n600\n"
 
