@@ -113,7 +113,8 @@ class Writer:
         changes = {place: each.apply for place, each in enumerate(batch) if each.apply and place not in failed}
         flushing = None
         try:
-            flushing = self._put_on_record(lines, at_once=not changes)
+            # A thread of its own costs more than it spares where many launches share the flushes.
+            flushing = self._put_on_record(lines, at_once=not changes or len(batch) > 1)
         except OSError as error:
             self._lose(lines)
             for place in launches:
