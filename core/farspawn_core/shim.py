@@ -70,6 +70,7 @@ class Order:
     Attributes:
         run: the run's name.
         token: what proves the shim of this run to be one.
+        run_file: what the shim makes and holds, from its working directory.
         prefix: of the output files.
         argv: the program as it was named, and its arguments.
         env: its whole environment.
@@ -91,6 +92,7 @@ class Order:
 
     run: str
     token: bytes
+    run_file: str
     prefix: str
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -205,49 +207,13 @@ def encode(order: Order) -> bytes:
     """Return what is in the file of an order.
 
     Raises:
-        ValueError: something holds a NUL character, or is too long, or a variable has no name or one with "=".
+        ValueError: something holds a NUL character, or is too long, or a variable has no name or one with "=", or a
+            number is none that the kernel knows.
     """
-    run = _text(order.run)
-    if len(run) >= _RUN_BYTES:
-        raise ValueError(f"name of a run: {order.run!r} is too long")
-    if any(not name or "=" in name for name in order.env):
-        raise ValueError("environment name: empty or with '='")
-    strings = (
-        order.prefix,
-        order.cwd,
-        *order.directories,
-        *order.programs,
-        *order.argv,
-        *(f"{name}={value}" for name, value in order.env.items()),
-        order.sha256,
-    )
-    uid, gid, groups = order.user or (0, 0, ())
-    behind = struct.pack(f"<{len(groups)}I", *groups) + b"".join(_text(each) + b"\0" for each in strings)
-    flags = _INPUT * order.open_input | _MERGE * order.merge_output | _CGROUP * order.cgroup
-    head = _ORDER.pack(
-        VERSION,
-        _ORDER.size + len(behind),
-        flags | _USER * (order.user is not None),
-        len(groups),
-        len(order.directories),
-        len(order.programs),
-        len(order.argv),
-        len(order.env),
-        uid,
-        gid,
-        order.mask,
-        order.niceness,
-        order.oom_score_adj,
-        _ORDER.size,
-        order.log_bytes,
-        order.address_space_bytes,
-        order.cpu_seconds,
-        order.processes,
-        *order.files,
-        order.token,
-        run,
-    )
-    return head + behind
+    try:
+        return _encoded(order)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
 
 
 def signal(sequence: int, number: int, *, tree: bool) -> bytes:
@@ -284,7 +250,7 @@ def decode(data: bytes) -> Message | None:
     """
     if len(data) < _HEAD.size:
         raise GarbledError(f"a message of {len(data)} bytes")
-    kind, _, _, sequence = _HEAD.unpack_from(data)
+    kind, _, known, sequence = _HEAD.unpack_from(data)
     body = data[_HEAD.size :]
     try:
         match kind:
@@ -292,7 +258,8 @@ def decode(data: bytes) -> Message | None:
                 token, run = _unpack(_HELLO, body)
                 return Hello(token, _name(run), _report(body[_HELLO.size :]))
             case _Kind.REPORT:
-                return _report(body, os.fsdecode(body[_REPORT.size :]))
+                size = known or _REPORT.size
+                return _report(body[:size], os.fsdecode(body[size:]))
             case _Kind.ANSWER:
                 return Answer(sequence, *_unpack(_ANSWER, body))
             case _Kind.MEMBERS:
@@ -304,6 +271,51 @@ def decode(data: bytes) -> Message | None:
                 return None
     except ValueError as error:
         raise GarbledError(str(error)) from error
+
+
+def _encoded(order: Order) -> bytes:
+    run = _text(order.run)
+    if len(run) >= _RUN_BYTES:
+        raise ValueError(f"name of a run: {order.run!r} is too long")
+    if any(not name or "=" in name for name in order.env):
+        raise ValueError("environment name: empty or with '='")
+    strings = (
+        order.run_file,
+        order.prefix,
+        order.cwd,
+        *order.directories,
+        *order.programs,
+        *order.argv,
+        *(f"{name}={value}" for name, value in order.env.items()),
+        order.sha256,
+    )
+    uid, gid, groups = order.user or (0, 0, ())
+    behind = struct.pack(f"<{len(groups)}I", *groups) + b"".join(_text(each) + b"\0" for each in strings)
+    flags = _INPUT * order.open_input | _MERGE * order.merge_output | _CGROUP * order.cgroup
+    head = _ORDER.pack(
+        VERSION,
+        _ORDER.size + len(behind),
+        flags | _USER * (order.user is not None),
+        len(groups),
+        len(order.directories),
+        len(order.programs),
+        len(order.argv),
+        len(order.env),
+        uid,
+        gid,
+        order.mask,
+        order.niceness,
+        order.oom_score_adj,
+        _ORDER.size,
+        order.log_bytes,
+        order.address_space_bytes,
+        order.cpu_seconds,
+        order.processes,
+        *order.files,
+        order.token,
+        run,
+    )
+    return head + behind
 
 
 def _text(text: str) -> bytes:

@@ -130,10 +130,16 @@ class ServedKeeper:
         prefix = f"logs/{uid.removesuffix('/cleanup').replace('/', '.')}"
         self.order(Spawn(uid, argv, prefix=prefix, confinement=confinement, **fields))
 
+    def run(self, argv: list[str], confinement: Confinement = _UNCONFINED, **more: Any) -> tuple[Holding, str]:
+        """Have something run to its end, and return that and what it wrote to standard output."""
+        uid = f"run{next(_NUMBERS)}/1"
+        self.spawn(uid, argv, confinement, **more)
+        return self.until_over(uid), self.output(uid)
+
     def output(self, uid: str, stream: str = "stdout") -> str:
         """Return what a run has written."""
         path = self.directory / "logs" / f"{uid.replace('/', '.')}.{stream}"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="surrogateescape") if path.exists() else ""
 
     def answer(self, sequence: int) -> Answer | InputTaken:
         """Hear the answer to an order."""

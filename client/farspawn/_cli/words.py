@@ -6,7 +6,19 @@ import shlex
 from datetime import timedelta
 
 from farspawn._cli.parsing import SIGNAL_NAMES
-from farspawn._values import Cause, CleanupOutcome, LaunchPhase, LogStream, Outcome, TaskSpec, TaskState, TaskStatus
+from farspawn._values import (
+    Cause,
+    CleanupOutcome,
+    LaunchPhase,
+    LogStream,
+    OomKill,
+    Outcome,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+)
+
+_OOM_KILL = {OomKill.YES: ", out of memory", OomKill.LIKELY: ", likely out of memory"}
 
 NOT_THE_TASK = 125
 CANNOT_BE_EXECUTED = 126
@@ -30,8 +42,7 @@ def _end(state: TaskState, outcome: Outcome) -> str:
     words = _ending(state, outcome)
     if outcome.core_dumped:
         words += ", core dumped"
-    if outcome.oom_killed:
-        words += ", out of memory"
+    words += _OOM_KILL.get(outcome.oom_kill, "")
     if outcome.cause not in (Cause.UNSPECIFIED, Cause.COMPLETED, Cause.LAUNCH_FAILED):
         by = f" by {outcome.stopped_by}" if outcome.stopped_by else ""
         words += f" ({outcome.cause.name.lower().replace('_', ' ')}{by})"

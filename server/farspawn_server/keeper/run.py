@@ -86,8 +86,8 @@ class Run:
         return Holding(
             self.uid,
             pid=report.pid,
-            started_at=report.started_at,
-            started_monotonic=report.started_monotonic,
+            started_at=0 if failed else report.started_at,
+            started_monotonic=0 if failed else report.started_monotonic,
             failure=Failure(report.error, report.step.value, report.path) if failed else None,
             ended=self._end(report) if self.ended else None,
             alive=self.alive,

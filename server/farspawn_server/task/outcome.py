@@ -62,6 +62,15 @@ class Usage:
     max_resident_bytes: int
 
 
+class OomKill(enum.Enum):
+    """Whether the kernel killed somebody of an attempt for want of memory."""
+
+    UNKNOWN = "unknown"
+    NO = "no"
+    LIKELY = "likely"
+    YES = "yes"
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderExit:
     """How the leader ended: `code` or `signal`, or neither if nobody can know."""
@@ -71,7 +80,7 @@ class LeaderExit:
     core_dumped: bool
     usage: Usage | None
     at: Wall
-    out_of_memory: bool | None = None
+    oom_kill: OomKill = OomKill.UNKNOWN
 
     @property
     def known(self) -> bool:

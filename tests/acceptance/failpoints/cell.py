@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
+from farspawn_server.keeper.pidfile import Pidfile
 from support.agent import FINAL, short_directory
 from support.audit import audit_lines
 from support.crash import CrashAgent, kernel_tells_strangers_exits, marked
@@ -22,7 +23,6 @@ from farspawn.v1 import task_pb2
 from farspawn_core import proc
 from farspawn_server.audit import ACCEPTED
 from farspawn_server.audit.verify import verify
-from farspawn_server.keeper.pidfile import Pidfile
 
 Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 """Which field of the outcome is set, its value, and the cause."""

@@ -20,6 +20,7 @@ from farspawn import (
     LaunchPhase,
     LogChunk,
     LogStream,
+    OomKill,
     Outcome,
     Resources,
     RestartMode,
@@ -292,10 +293,13 @@ NO_DIRECTORY = LaunchFailure(errno.ENOENT, "ENOENT", LaunchPhase.WORKING_DIRECTO
             "exited 0, cleanup timed out",
         ),
         (
-            ended(TaskState.EXITED, signal=9, oom_killed=True, cause=Cause.MAX_RUNTIME),
+            ended(TaskState.EXITED, signal=9, oom_kill=OomKill.YES, cause=Cause.MAX_RUNTIME),
             137,
             "killed by SIGKILL, out of memory (max runtime)",
         ),
+        (ended(TaskState.EXITED, signal=9, oom_kill=OomKill.LIKELY), 137, "killed by SIGKILL, likely out of memory"),
+        (ended(TaskState.EXITED, signal=9, oom_kill=OomKill.NO), 137, "killed by SIGKILL"),
+        (ended(TaskState.EXITED, exit_code=1, oom_kill=OomKill.YES), 1, "exited 1, out of memory"),
         (
             ended(TaskState.EXITED, signal=15, cause=Cause.STOP_REQUESTED, stopped_by="eve"),
             143,
