@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -40,10 +41,14 @@ with socket.socket(socket.AF_UNIX) as test:
     test.connect(sys.argv[1])
     socket.send_fds(test, [b"x"], [3])
     os.close(3)
-    test.recv(1)
+    try:
+        test.recv(1)
+    except ConnectionResetError:
+        pass
 """
 
 
+_NUMBERS = itertools.count()
 _UNCONFINED = Confinement()
 
 
@@ -56,11 +61,13 @@ class ServedKeeper:
         Args:
             directory: its state directory.
             serving: False: it may be dead before it has a server.
-            start: changes how the keeper is started; `environment` is added to ours.
+            start: changes how the keeper is started: `environment` is added to ours, `through` is a command that
+                executes another, `relay_in` is a directory whose path is short enough for a socket. The rest is for
+                `subprocess.Popen`.
         """
         self.directory = directory
-        self._address = directory / "relay.sock"
-        self._address.unlink(missing_ok=True)
+        # Of its own: the relay of a keeper that was killed may still be about to connect.
+        self._address = start.pop("relay_in", directory) / f"relay{next(_NUMBERS)}.sock"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._address))
         self._listener.listen()
@@ -69,7 +76,7 @@ class ServedKeeper:
         with self._log.open("ab") as log:
             relay = (sys.executable, "-I", "-S", "-c", _RELAY, str(self._address))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
+                [*start.pop("through", ()), sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
                 env={**plain_environment(), **start.pop("environment", {})},
                 **{
                     "stdin": subprocess.DEVNULL,
@@ -83,6 +90,7 @@ class ServedKeeper:
         self.told: dict[str, Holding] = {}
         self.answers: dict[int, Answer | InputTaken] = {}
         self.silent = False
+        self._asked = False
         if serving:
             self.hello = self._connect()
 
@@ -122,10 +130,16 @@ class ServedKeeper:
         prefix = f"logs/{uid.removesuffix('/cleanup').replace('/', '.')}"
         self.order(Spawn(uid, argv, prefix=prefix, confinement=confinement, **fields))
 
+    def run(self, argv: list[str], confinement: Confinement = _UNCONFINED, **more: Any) -> tuple[Holding, str]:
+        """Have something run to its end, and return that and what it wrote to standard output."""
+        uid = f"run{next(_NUMBERS)}/1"
+        self.spawn(uid, argv, confinement, **more)
+        return self.until_over(uid), self.output(uid)
+
     def output(self, uid: str, stream: str = "stdout") -> str:
         """Return what a run has written."""
         path = self.directory / "logs" / f"{uid.replace('/', '.')}.{stream}"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="surrogateescape") if path.exists() else ""
 
     def answer(self, sequence: int) -> Answer | InputTaken:
         """Hear the answer to an order."""
@@ -152,17 +166,27 @@ class ServedKeeper:
     def reload(self) -> None:
         """Have the keeper execute itself, and hear its next Hello."""
         os.kill(self.pid, signal.SIGUSR1)
-        self.next_server()
+        self.let_go()
+        self.serve()
 
-    def next_server(self) -> None:
-        """Hear until the keeper lets its server go, and be the next one."""
+    def let_go(self) -> None:
+        """Hear until the keeper lets its server go."""
         deadline = time.monotonic() + PATIENCE
-        with suppress(EOFError):
+        with suppress(EOFError, ConnectionResetError):
             while True:
                 self._hear(deadline)
         self._disconnect()
+
+    def serve(self) -> None:
+        """Be the next server."""
         self.told.clear()
         self.hello = self._connect()
+
+    def until_asked(self) -> None:
+        """Hear until the keeper has asked whether we live."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._asked:
+            self._hear(deadline)
 
     def kill(self) -> None:
         """Kill the keeper only."""
@@ -210,8 +234,10 @@ class ServedKeeper:
                 self.told[message.uid] = message
             elif isinstance(message, Answer | InputTaken):
                 self.answers[message.sequence] = message
-            elif isinstance(message, Ping) and not self.silent:
-                self.order(Pong())
+            elif isinstance(message, Ping):
+                self._asked = True
+                if not self.silent:
+                    self.order(Pong())
 
 
 def _is_relay(pid: int) -> bool:

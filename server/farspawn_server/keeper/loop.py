@@ -115,6 +115,7 @@ class Keeper:
                     self._shims.child_stopped(pid)
                 elif pid == self._guard.pid:
                     self._guard.ended(returncode)
+                    self._hear_out()
                 else:
                     self._shims.child_ended(pid)
             while self._inbox:
@@ -124,6 +125,7 @@ class Keeper:
             self._door.go_on()
             if self._server is not None and self._guard.is_to_be_asked():
                 self._send(Ping())
+                self._shims.look_at_memory()
             self._starved = False
         except OSError as error:
             if error.errno not in STARVATION:
@@ -257,7 +259,7 @@ class Keeper:
                 self._started_at,
                 draining=self._shutdowns_heeded > 0,
                 tiers=["subreaper", *(["cgroup"] if self._starter.home else [])],
-                controllers=self._starter.controllers,
+                controllers=sorted(self._starter.home.controllers) if self._starter.home else [],
                 holdings=self._shims.holdings(),
             )
         )
@@ -267,7 +269,6 @@ class Keeper:
         self._selector.unregister(self._server)
         self._server.close()
         self._server = None
-        self._inbox.clear()
         self._shims.nobody_asks()
 
     def _send(self, message: Message) -> None:
@@ -291,25 +292,36 @@ class Keeper:
             self._selector.modify(self._server, interest, self._exchange)
 
     def _exchange(self, events: int) -> None:
-        if self._server is None:
-            return  # let go of a moment ago
-        if events & selectors.EVENT_WRITE:
+        if self._server is not None and events & selectors.EVENT_WRITE:
             self._flush()
         if events & selectors.EVENT_READ:
-            try:
-                data = self._server.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._disconnect()
-                return
-            try:
-                self._inbox.extend(self._decoder.feed(data))
-            except MemoryError as error:
-                self._starve(error)
-                self._start_over()
+            self._receive()
+
+    def _receive(self) -> bool:
+        """Take in what the server has said; return whether there may be more."""
+        if self._server is None:
+            return False  # let go of a moment ago
+        try:
+            data = self._server.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        try:
+            self._inbox.extend(self._decoder.feed(data))
+        except MemoryError as error:
+            self._starve(error)
+            data = b""
+        if not data:
+            self._disconnect()
+        return bool(data)
+
+    def _hear_out(self) -> None:
+        """Take in a dead server's last words, and close its socket: somebody else may hold the other end."""
+        while self._receive():
+            pass
+        if self._server is not None:
+            self._disconnect()
 
     def _obey(self, message: Message) -> None:
         match message:

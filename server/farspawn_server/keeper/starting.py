@@ -19,7 +19,7 @@ from farspawn_core._libc import posix_spawn
 from farspawn_core.cgroup import Cgroup
 from farspawn_core.program import candidates
 from farspawn_server.keeper import runfile
-from farspawn_server.keeper.messages import Failure, Spawn
+from farspawn_server.keeper.messages import Failure, Spawn, User
 from farspawn_server.keeper.proof import Proof
 
 RESERVE = 32
@@ -51,15 +51,12 @@ class Starter:
         self._files = soft & _ENDLESS, hard & _ENDLESS
         self.descriptors = self._files[1]
         self.home = cgroup.home()
-        self.controllers: list[str] = []
         if self.home is not None:
             cgroup.sweep(self.home)
-            enabled = (self.home / "cgroup.subtree_control").read_text(encoding="ascii").split()
-            self.controllers = [each for each in ("memory", "pids") if each in enabled]
 
     def group(self, run: str) -> Cgroup | None:
         """Return the cgroup that an earlier keeper made for a run."""
-        if self.home is None or not (self.home / run.replace("/", ".")).is_dir():
+        if self.home is None or not (self.home.path / run.replace("/", ".")).is_dir():
             return None
         return cgroup.make(self.home, run)
 
@@ -89,9 +86,7 @@ class Starter:
         if max(ours.fileno(), theirs.fileno()) >= self.descriptors - RESERVE:
             raise SpawnError(errno.EMFILE, Phase.SPAWN, order.argv[0])
         ours.setblocking(False)
-        group = self._new_group(order)
-        if group is not None:
-            undo.callback(group.remove)
+        group = self._new_group(order, undo)
         written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
         opened.callback(os.close, written)
         os.write(written, shim.encode(self._order(order, born_in_group=group is not None)))
@@ -103,11 +98,13 @@ class Starter:
         undo.callback(os.unlink, runfile.path(order.uid))
         given = [self._null, self._null, self._null, written, theirs.fileno(), run]
         if group is not None:
-            given.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            given.append(group.descriptor())
             opened.callback(os.close, given[-1])
         failpoint.reach("keeper.spawn.evidence")
         arguments = [shim.NAME.encode(), order.uid.encode()]
-        error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
+        error_number, pid = posix_spawn(
+            self._path, arguments, [], directory=None, descriptors=lift(given, opened)
+        )
         if error_number:
             raise SpawnError(error_number, Phase.SPAWN, shim.NAME)
         failpoint.reach("keeper.spawn.started")
@@ -136,16 +133,32 @@ class Starter:
             oom_score_adj=imposed.oom_score_adj,
             address_space_bytes=imposed.address_space_bytes,
             cpu_seconds=imposed.cpu_seconds,
-            processes=0 if born_in_group and "pids" in self.controllers else imposed.processes,
+            processes=0 if born_in_group and self._has("pids") else imposed.processes,
             files=(imposed.open_files, imposed.open_files) if imposed.open_files else self._files,
         )
 
-    def _new_group(self, order: Spawn) -> Cgroup | None:
+    def _new_group(self, order: Spawn, undo: ExitStack) -> Cgroup | None:
         """Make the group whose limits hold from the first instruction on."""
-        memory_bytes, processes = order.confinement.memory_bytes, order.confinement.processes
+        imposed = order.confinement
         group = None if self.home is None else cgroup.make(self.home, order.uid)
-        if memory_bytes and (group is None or "memory" not in self.controllers):
-            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory_bytes")
         if group is not None:
-            group.limit(memory_bytes=memory_bytes, processes=processes)
+            undo.callback(group.remove)
+        processes = imposed.processes
+        if processes and not (group is not None and self._has("pids")) and _is_counted_apart(imposed.user):
+            processes = 0  # by RLIMIT_NPROC
+        if group is None and (imposed.memory_bytes or processes):
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory.max" if imposed.memory_bytes else "pids.max")
+        if group is not None:
+            try:
+                group.limit(memory_bytes=imposed.memory_bytes, processes=processes)
+            except OSError as error:
+                raise SpawnError(error.errno or errno.EIO, Phase.CONFINEMENT, str(error.filename)) from error
         return group
+
+    def _has(self, controller: str) -> bool:
+        return self.home is not None and controller in self.home.controllers
+
+
+def _is_counted_apart(user: User | None) -> bool:
+    """Whether RLIMIT_NPROC counts none of our own threads; it does not hold for root: setrlimit(2)."""
+    return user is not None and user.uid not in (0, os.geteuid())

@@ -126,7 +126,7 @@ def test_a_forgotten_shim_ends_and_a_second_order_starts_nothing(keeper: ServedK
 
 def test_an_order_that_comes_twice_starts_one(keeper: ServedKeeper) -> None:
     keeper.spawn(UID, ["sh", "-c", "echo once; sleep 600"])
-    keeper.until_started(UID)
+    until(lambda: keeper.output(UID))
     keeper.told.clear()
 
     keeper.spawn(UID, ["sh", "-c", "echo twice; sleep 600"])

@@ -40,17 +40,17 @@ def test_what_only_the_agents_group_counts_is_likely_for_who_is_killed_then(
 
 def test_where_nobody_counts_nobody_knows(tmp_path: Path) -> None:
     for group in (None, tmp_path):
-        told = OomWatch(group).verdict(None, number=9, struck=False, ended_at=time.time_ns())
+        told = OomWatch(group).verdict(None, status=9, struck=False, at=time.time_ns())
 
         assert told == "unknown"
 
 
 @pytest.mark.parametrize(
-    ("number", "struck", "told"),
-    [(9, False, "likely"), (9, True, "unknown"), (15, False, "unknown"), (None, False, "unknown")],
+    ("status", "struck", "told"),
+    [(9, False, "likely"), (9, True, "unknown"), (15, False, "unknown"), (9 << 8, False, "unknown")],
 )
 def test_a_count_that_rose_is_found_at_the_end_of_the_leader(
-    tmp_path: Path, number: int | None, struck: bool, told: str
+    tmp_path: Path, status: int, struck: bool, told: str
 ) -> None:
     events = tmp_path / "memory.events"
     events.write_text("oom 0\noom_kill 3\n")
@@ -58,13 +58,13 @@ def test_a_count_that_rose_is_found_at_the_end_of_the_leader(
 
     events.write_text("oom 1\noom_kill 4\n")
 
-    assert watch.verdict(None, number=number, struck=struck, ended_at=time.time_ns()) == told
+    assert watch.verdict(None, status=status, struck=struck, at=time.time_ns()) == told
 
 
 def test_what_was_counted_before_we_looked_is_nobodys(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("oom_kill 3\n")
 
-    told = OomWatch(tmp_path).verdict(None, number=9, struck=False, ended_at=time.time_ns())
+    told = OomWatch(tmp_path).verdict(None, status=9, struck=False, at=time.time_ns())
 
     assert told == "unknown"
 
@@ -74,7 +74,7 @@ def test_the_runs_group_is_asked_first(tmp_path: Path) -> None:
     group = Cgroup(tmp_path / "run")
     (tmp_path / "run" / "memory.events").write_text("oom_kill 0\n")
 
-    assert OomWatch(tmp_path).verdict(group, number=9, struck=False, ended_at=time.time_ns()) == "no"
+    assert OomWatch(tmp_path).verdict(group, status=9, struck=False, at=time.time_ns()) == "no"
 
 
 def test_the_group_that_is_watched_holds_all_runs() -> None:
