@@ -156,11 +156,11 @@ static ssize_t move(struct shim *shim, struct output *output)
         return discard(shim, output);
     if (!open_file(shim, output))
         return -1;
+    note_moment(shim); /* before the bytes: who has read them finds when they came */
     off_t offset = (off_t)shim->report.written[which(shim, output)];
     ssize_t size = splice(output->pipe, NULL, output->file, &offset, PART, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (size > 0) {
         widen(output, size);
-        note_moment(shim);
         shim->report.written[which(shim, output)] += (uint64_t)size;
         let_go(shim, output);
     }

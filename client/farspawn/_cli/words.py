@@ -6,7 +6,17 @@ import shlex
 from datetime import timedelta
 
 from farspawn._cli.parsing import SIGNAL_NAMES
-from farspawn._values import Cause, CleanupOutcome, LaunchPhase, OomKill, Outcome, TaskSpec, TaskState, TaskStatus
+from farspawn._values import (
+    Cause,
+    CleanupOutcome,
+    LaunchPhase,
+    LogStream,
+    OomKill,
+    Outcome,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+)
 
 _OOM_KILL = {OomKill.YES: ", out of memory", OomKill.LIKELY: ", likely out of memory"}
 
@@ -112,3 +122,8 @@ def command_of(spec: TaskSpec) -> str:
         return shlex.join(spec.argv)
     given = (f"{name}={value}" for name, value in sorted(spec.parameters.items()))
     return shlex.join(("template", spec.template, *given))
+
+
+def lost_text(stream: LogStream, lost: int) -> str:
+    """What is said after an output of which bytes were lost."""
+    return f"{lost} bytes of {stream.name.lower()} were lost: no file took them, the site's disk may be full"

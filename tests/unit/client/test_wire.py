@@ -49,6 +49,7 @@ specs = st.builds(
     ),
     cleanup=st.none() | st.builds(values.Cleanup, st.lists(texts, max_size=3).map(tuple), st.none() | spans),
     open_input=st.booleans(),
+    merge_output=st.booleans(),
     readiness=st.none()
     | st.builds(values.Readiness, log_line=texts)
     | st.builds(values.Readiness, tcp_port=st.integers(0, 65535))
