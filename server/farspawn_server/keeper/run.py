@@ -74,9 +74,7 @@ class Run:
         """Return what the server is told."""
         report = self.report
         if report is None:
-            return Holding(
-                self.uid, failure=self.failure, alive=self.alive, lost=self.lost, shut_down=self.shut_down
-            )
+            return Holding(self.uid, failure=self.failure, alive=self.alive, lost=self.lost, shut_down=self.shut_down)
         failed = report.stage is Stage.FAILED
         return Holding(
             self.uid,

@@ -89,7 +89,7 @@ class Starter:
         group = self._new_group(order, undo)
         written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
         opened.callback(os.close, written)
-        os.write(written, shim.encode(self._order(order, born_in_group=group is not None)))
+        os.write(written, shim.encode(self._order(order, group)))
         try:
             run = runfile.create(order.uid)
         except OSError as error:
@@ -102,15 +102,13 @@ class Starter:
             opened.callback(os.close, given[-1])
         failpoint.reach("keeper.spawn.evidence")
         arguments = [shim.NAME.encode(), order.uid.encode()]
-        error_number, pid = posix_spawn(
-            self._path, arguments, [], directory=None, descriptors=lift(given, opened)
-        )
+        error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
         if error_number:
             raise SpawnError(error_number, Phase.SPAWN, shim.NAME)
         failpoint.reach("keeper.spawn.started")
         return Started(pid, ours, group)
 
-    def _order(self, order: Spawn, *, born_in_group: bool) -> shim.Order:
+    def _order(self, order: Spawn, group: Cgroup | None) -> shim.Order:
         imposed = order.confinement
         user = imposed.user
         return shim.Order(
@@ -125,7 +123,7 @@ class Starter:
             sha256=imposed.sha256,
             open_input=order.open_input,
             merge_output=order.merge_output,
-            cgroup=born_in_group,
+            cgroup=group is not None,
             user=None if user is None else (user.uid, user.gid, user.groups),
             log_bytes=order.log_bytes,
             mask=order.mask,
@@ -133,7 +131,7 @@ class Starter:
             oom_score_adj=imposed.oom_score_adj,
             address_space_bytes=imposed.address_space_bytes,
             cpu_seconds=imposed.cpu_seconds,
-            processes=0 if born_in_group and self._has("pids") else imposed.processes,
+            processes=0 if "pids" in self._controllers_of(group) else imposed.processes,
             files=(imposed.open_files, imposed.open_files) if imposed.open_files else self._files,
         )
 
@@ -143,20 +141,20 @@ class Starter:
         group = None if self.home is None else cgroup.make(self.home, order.uid)
         if group is not None:
             undo.callback(group.remove)
-        processes = imposed.processes
-        if processes and not (group is not None and self._has("pids")) and _is_counted_apart(imposed.user):
-            processes = 0  # by RLIMIT_NPROC
-        if group is None and (imposed.memory_bytes or processes):
-            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory.max" if imposed.memory_bytes else "pids.max")
+        has = self._controllers_of(group)
+        if imposed.memory_bytes and "memory" not in has:
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory.max")
+        if imposed.processes and "pids" not in has and not _is_counted_apart(imposed.user):
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "pids.max")
         if group is not None:
             try:
-                group.limit(memory_bytes=imposed.memory_bytes, processes=processes)
+                group.limit(memory_bytes=imposed.memory_bytes, processes=imposed.processes if "pids" in has else 0)
             except OSError as error:
                 raise SpawnError(error.errno or errno.EIO, Phase.CONFINEMENT, str(error.filename)) from error
         return group
 
-    def _has(self, controller: str) -> bool:
-        return self.home is not None and controller in self.home.controllers
+    def _controllers_of(self, group: Cgroup | None) -> frozenset[str]:
+        return frozenset() if group is None or self.home is None else self.home.controllers
 
 
 def _is_counted_apart(user: User | None) -> bool:

@@ -62,7 +62,7 @@ def bare_agent(_bare_agent: Agent) -> Iterator[Agent]:
 def test_a_site_says_that_it_has_no_cgroups(bare_agent: Agent) -> None:
     site = bare_agent.stub.GetSite(pb.GetSiteRequest()).site
 
-    assert list(site.containment) == [site_pb2.CONTAINMENT_TIER_SUBREAPER, site_pb2.CONTAINMENT_TIER_COOKIE]
+    assert list(site.containment) == [site_pb2.CONTAINMENT_TIER_SUBREAPER]
 
 
 @pytest.mark.parametrize("how", [plan(linger=0, grace=3600), AT_ONCE], ids=["sigterm", "sigkill"])

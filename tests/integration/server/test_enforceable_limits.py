@@ -47,7 +47,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_launch_that_asks_for_another_one_is_refused(agent: Agent, name: str) -> None:
-    spec = task_pb2.TaskSpec(argv=["true"], resources=task_pb2.Resources(**{name: 1 << 20}))
+    spec = task_pb2.TaskSpec(argv=["true"])
+    setattr(spec.resources, name, 1 << 20)
 
     refusal = refused(lambda: agent.stub.LaunchTask(pb.LaunchTaskRequest(task_id=new_id(), spec=spec)))
 
