@@ -237,7 +237,7 @@ def become_roots() -> None:
     subprocess.run(["useradd", "--system", "--groups", "video", "farspawn-task"], check=True)
     dropin = Path(f"/etc/systemd/system/{UNIT}.service.d/root.conf")
     dropin.parent.mkdir(exist_ok=True)
-    dropin.write_text("[Service]\nUser=root\nLimitNOFILE=100:200\n")
+    dropin.write_text("[Service]\nUser=root\nLimitNOFILE=100:150\n")
     config = Path("/etc/farspawn/site.toml")
     config.write_text(config.read_text().replace("[policy]", '[policy]\nuser = "farspawn-task"', 1))
     subprocess.run(["systemctl", "stop", UNIT], check=True)
