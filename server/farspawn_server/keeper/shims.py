@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import selectors
 import signal
@@ -289,7 +290,7 @@ class Shims:
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link
         self._note_distance(run)
-        self._selector.register(link, selectors.EVENT_READ, lambda events: self._exchange(run, events))
+        self._selector.register(link, selectors.EVENT_READ, functools.partial(self._exchange, run))
         if run.killing:
             run.due["kill"] = shim.kill()
         if run.forgotten:
@@ -356,7 +357,7 @@ class Shims:
             message = shim.decode(data) if data else None
         except shim.GarbledError as error:
             note("shim not understood", run=run.uid, error=str(error))
-            data = b""
+            data, message = b"", None
         if not data:
             self._hang_up(run)
             return False
