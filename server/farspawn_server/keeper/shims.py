@@ -114,11 +114,13 @@ class Shims:
         evidence, holder = runfile.look(order.uid)
         if evidence is Evidence.UNHELD and not runfile.discard(order.uid):
             evidence, holder = runfile.look(order.uid)
-        run = Run(order.uid, group=self._starter.group(order.uid), killing=self._kill_everybody)
+        run = Run(order.uid, killing=self._kill_everybody)
         match evidence:
             case Evidence.HELD:
+                run.group = self._starter.group(order.uid)
                 self._identify(run, holder)
             case Evidence.LEFT:
+                run.group = self._starter.group(order.uid)
                 run.dead = True
                 self._fallen.begin(run)
             case Evidence.NONE | Evidence.UNHELD:
