@@ -86,13 +86,11 @@ class ServedKeeper:
                     *relay,
                 ],
                 env={**plain_environment(), **start.pop("environment", {})},
-                **{
-                    "stdin": subprocess.DEVNULL,
-                    "stdout": log,
-                    "stderr": log,
-                    "start_new_session": True,
-                    **start,
-                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=start.pop("stderr", log),
+                start_new_session=True,
+                **start,
             )
         self.pid = self._process.pid
         self.told: dict[str, Holding] = {}

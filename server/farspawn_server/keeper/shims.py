@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import selectors
 import signal
@@ -115,11 +116,13 @@ class Shims:
         evidence, holder = runfile.look(order.uid)
         if evidence is Evidence.UNHELD and not runfile.discard(order.uid):
             evidence, holder = runfile.look(order.uid)
-        run = Run(order.uid, group=self._starter.group(order.uid), killing=self._kill_everybody)
+        run = Run(order.uid, killing=self._kill_everybody)
         match evidence:
             case Evidence.HELD:
+                run.group = self._starter.group(order.uid)
                 self._identify(run, holder)
             case Evidence.LEFT:
+                run.group = self._starter.group(order.uid)
                 run.dead = True
                 self._fallen.begin(run)
             case Evidence.NONE | Evidence.UNHELD:
@@ -295,7 +298,7 @@ class Shims:
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link
         self._note_distance(run)
-        self._selector.register(link, selectors.EVENT_READ, lambda events: self._exchange(run, events))
+        self._selector.register(link, selectors.EVENT_READ, functools.partial(self._exchange, run))
         if run.killing:
             run.due["kill"] = shim.kill()
         if run.forgotten:
@@ -362,7 +365,7 @@ class Shims:
             message = shim.decode(data) if data else None
         except shim.GarbledError as error:
             note("shim not understood", run=run.uid, error=str(error))
-            data = b""
+            data, message = b"", None
         if not data:
             self._hang_up(run)
             return False

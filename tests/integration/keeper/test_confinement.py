@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def sha256(path: Path | str) -> str:
 
 
 @contextmanager
-def flipping(link: Path, *targets: Path) -> Iterator[None]:
+def flipping(link: Path, *targets: Path) -> Generator[None, None, None]:
     """Lead a link to one target after the other, as fast as can be."""
     done = threading.Event()
     link.symlink_to(targets[0])
