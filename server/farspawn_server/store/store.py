@@ -38,9 +38,7 @@ class Store:
         self._pace = Pace()
         self._under_way = 0
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(
-            path, trail, lambda *written: self._loop.call_soon_threadsafe(self._report, *written)
-        )
+        self._writer = Writer(path, trail, lambda *written: self._loop.call_soon_threadsafe(self._report, *written))
 
     def load(self) -> tuple[int, list[Task]]:
         """Return the greatest revision that is stored, and every task, oldest first. To be called before any change."""

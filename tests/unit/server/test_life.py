@@ -144,7 +144,9 @@ def test_the_spans_of_a_plan_follow_each_other() -> None:
 
     stop = Stop.by_plan(plan, 100, cause=Cause.STOP_REQUESTED, by="somebody")
 
-    assert stop == Stop(Cause.STOP_REQUESTED, "somebody", 10, 100 + 3 * SECOND, 100 + 6 * SECOND + 1000, StopScope.LEADER)
+    assert stop == Stop(
+        Cause.STOP_REQUESTED, "somebody", 10, 100 + 3 * SECOND, 100 + 6 * SECOND + 1000, StopScope.LEADER
+    )
 
 
 def test_what_a_task_leaves_out_of_its_plan_is_the_sites_default() -> None:
