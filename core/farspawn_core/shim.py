@@ -205,8 +205,73 @@ def encode(order: Order) -> bytes:
     """Return what is in the file of an order.
 
     Raises:
-        ValueError: something holds a NUL character, or is too long, or a variable has no name or one with "=".
+        ValueError: something holds a NUL character, or is too long, or a variable has no name or one with "=", or a
+            number is none that the kernel knows.
     """
+    try:
+        return _encoded(order)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+
+
+def signal(sequence: int, number: int, *, tree: bool) -> bytes:
+    """Return the message: signal the leader, or everything."""
+    return _head(_Kind.SIGNAL, sequence) + _SIGNAL.pack(number, tree)
+
+
+def kill() -> bytes:
+    """Return the message: SIGKILL until nothing lives."""
+    return _head(_Kind.KILL)
+
+
+def members(sequence: int) -> bytes:
+    """Return the message: who lives?"""
+    return _head(_Kind.LIST, sequence)
+
+
+def write(sequence: int, offset: int, data: bytes, *, end: bool) -> bytes:
+    """Return the message: write to the input. Of what is more than WRITE_BYTES, only the beginning is."""
+    part = data[:WRITE_BYTES]
+    return _head(_Kind.WRITE, sequence) + _WRITE.pack(offset, end and part == data, len(part)) + part
+
+
+def forget() -> bytes:
+    """Return the message: the end that was reported is stored."""
+    return _head(_Kind.FORGET)
+
+
+def decode(data: bytes) -> Message | None:
+    """Return what a shim says; None: something that only newer releases know.
+
+    Raises:
+        GarbledError: it is no message.
+    """
+    if len(data) < _HEAD.size:
+        raise GarbledError(f"a message of {len(data)} bytes")
+    kind, _, known, sequence = _HEAD.unpack_from(data)
+    body = data[_HEAD.size :]
+    try:
+        match kind:
+            case _Kind.HELLO:
+                token, run = _unpack(_HELLO, body)
+                return Hello(token, _name(run), _report(body[_HELLO.size :]))
+            case _Kind.REPORT:
+                size = known or _REPORT.size
+                return _report(body[:size], os.fsdecode(body[size:]))
+            case _Kind.ANSWER:
+                return Answer(sequence, *_unpack(_ANSWER, body))
+            case _Kind.MEMBERS:
+                return _members(sequence, body)
+            case _Kind.TAKEN:
+                closed, _, offset = _unpack(_TAKEN, body)
+                return Taken(sequence, bool(closed), offset)
+            case _:
+                return None
+    except ValueError as error:
+        raise GarbledError(str(error)) from error
+
+
+def _encoded(order: Order) -> bytes:
     run = _text(order.run)
     if len(run) >= _RUN_BYTES:
         raise ValueError(f"name of a run: {order.run!r} is too long")
@@ -248,62 +313,6 @@ def encode(order: Order) -> bytes:
         run,
     )
     return head + behind
-
-
-def signal(sequence: int, number: int, *, tree: bool) -> bytes:
-    """Return the message: signal the leader, or everything."""
-    return _head(_Kind.SIGNAL, sequence) + _SIGNAL.pack(number, tree)
-
-
-def kill() -> bytes:
-    """Return the message: SIGKILL until nothing lives."""
-    return _head(_Kind.KILL)
-
-
-def members(sequence: int) -> bytes:
-    """Return the message: who lives?"""
-    return _head(_Kind.LIST, sequence)
-
-
-def write(sequence: int, offset: int, data: bytes, *, end: bool) -> bytes:
-    """Return the message: write to the input. Of what is more than WRITE_BYTES, only the beginning is."""
-    part = data[:WRITE_BYTES]
-    return _head(_Kind.WRITE, sequence) + _WRITE.pack(offset, end and part == data, len(part)) + part
-
-
-def forget() -> bytes:
-    """Return the message: the end that was reported is stored."""
-    return _head(_Kind.FORGET)
-
-
-def decode(data: bytes) -> Message | None:
-    """Return what a shim says; None: something that only newer releases know.
-
-    Raises:
-        GarbledError: it is no message.
-    """
-    if len(data) < _HEAD.size:
-        raise GarbledError(f"a message of {len(data)} bytes")
-    kind, _, _, sequence = _HEAD.unpack_from(data)
-    body = data[_HEAD.size :]
-    try:
-        match kind:
-            case _Kind.HELLO:
-                token, run = _unpack(_HELLO, body)
-                return Hello(token, _name(run), _report(body[_HELLO.size :]))
-            case _Kind.REPORT:
-                return _report(body, os.fsdecode(body[_REPORT.size :]))
-            case _Kind.ANSWER:
-                return Answer(sequence, *_unpack(_ANSWER, body))
-            case _Kind.MEMBERS:
-                return _members(sequence, body)
-            case _Kind.TAKEN:
-                closed, _, offset = _unpack(_TAKEN, body)
-                return Taken(sequence, bool(closed), offset)
-            case _:
-                return None
-    except ValueError as error:
-        raise GarbledError(str(error)) from error
 
 
 def _text(text: str) -> bytes:

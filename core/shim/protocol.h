@@ -67,7 +67,7 @@ enum message_kind {
 struct message { /* at the head of every one */
     uint8_t kind;
     uint8_t version;
-    uint16_t reserved;
+    uint16_t report; /* of a REPORT with a file behind it, the size of its structure; 0: as in version 1 */
     uint32_t sequence; /* an answer has its order's */
 };
 

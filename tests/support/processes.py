@@ -18,7 +18,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from farspawn_core.confinement import Confinement
 from farspawn_core.spawn import spawn
 from support.waiting import PATIENCE
 
@@ -198,13 +197,12 @@ def output_of(
     argv: Sequence[str],
     env: Mapping[str, str] = PLAIN,
     cwd: str | None = None,
-    confinement: Confinement | None = None,
 ) -> str:
     """Spawn a program by the core, and return what it and all it started wrote to standard output."""
     reading, writing = os.pipe()
     with open(reading, "rb") as output:
         try:
-            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2), confinement=confinement)
+            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2))
         finally:
             os.close(writing)
         text = output.read()
@@ -216,10 +214,9 @@ def exit_code_of(
     argv: Sequence[str],
     env: Mapping[str, str] = PLAIN,
     cwd: str | None = None,
-    confinement: Confinement | None = None,
 ) -> int:
     """Spawn a program by the core, wait for its end, and return its exit code or minus its signal."""
-    pid = spawn(argv, env=env, cwd=cwd, confinement=confinement)
+    pid = spawn(argv, env=env, cwd=cwd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

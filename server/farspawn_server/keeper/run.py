@@ -81,15 +81,13 @@ class Run:
         """Return what the server is told."""
         report = self.report
         if report is None:
-            return Holding(
-                self.uid, failure=self.failure, alive=self.alive, lost=self.lost, shut_down=self.shut_down
-            )
+            return Holding(self.uid, failure=self.failure, alive=self.alive, lost=self.lost, shut_down=self.shut_down)
         failed = report.stage is Stage.FAILED
         return Holding(
             self.uid,
             pid=report.pid,
-            started_at=report.started_at,
-            started_monotonic=report.started_monotonic,
+            started_at=0 if failed else report.started_at,
+            started_monotonic=0 if failed else report.started_monotonic,
             failure=Failure(report.error, report.step.value, report.path) if failed else None,
             ended=self._end(report) if self.ended else None,
             alive=self.alive,

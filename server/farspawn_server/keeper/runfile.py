@@ -82,7 +82,5 @@ def _open(run: str) -> int:
 
 
 def _holder(descriptor: int) -> int:
-    kind, _, _, _, pid = _FLOCK.unpack(
-        fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, *_WHOLE_FILE))
-    )
+    kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, *_WHOLE_FILE)))
     return 0 if kind == fcntl.F_UNLCK else pid

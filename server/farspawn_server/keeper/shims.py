@@ -7,6 +7,7 @@ in. A run stays in the table until the server says that its end is stored and it
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -48,6 +49,7 @@ class Shims:
         starter: Starter,
         tell: Callable[[Message], None],
         is_server: Callable[[int], bool],
+        bystanders: set[int] | None,
     ) -> None:
         """Begin with an empty table.
 
@@ -56,6 +58,7 @@ class Shims:
             starter: starts shims.
             tell: is given what the server is to hear.
             is_server: whether a child of ours is the server.
+            bystanders: children that this process had before it was a keeper; None: it becomes one now.
         """
         self._selector = selector
         self._starter = starter
@@ -63,12 +66,21 @@ class Shims:
         self._asks = Asks()
         self._runs: dict[str, Run] = {}
         self._children: dict[int, Run] = {}  # by the pids of their shims
-        # Shims that the last image of this process started, until they dial in. Whoever else is our child has fallen.
-        self._heirs = {
-            pid for pid in proc.children(os.getpid()) if (child := proc.read(pid)) and child.name == shim.NAME
-        }
-        self._fallen = Fallen(lambda pid: pid in self._children or pid in self._heirs or is_server(pid))
-        self._fallen.begin()
+        self._foreign: set[Run] = set()  # whose shims live and are not our children
+        self._distant: set[Run] = set()  # those of them that are not connected: only their files tell of them
+        # Shims that the last image of this process started, until they dial in.
+        self._heirs = set[int]()
+        self.bystanders = set(bystanders or ())
+        for child in filter(None, map(proc.read, proc.children(os.getpid()))):
+            if bystanders is None:
+                self.bystanders.add(child.pid)
+            elif child.name == shim.NAME:
+                self._heirs.add(child.pid)
+        self._fallen = Fallen(
+            lambda pid: pid in self._children or pid in self._heirs or pid in self.bystanders or is_server(pid)
+        )
+        if bystanders is not None:
+            self._fallen.begin()
         self._kill_everybody = False
         self._look_at = self._continue_at = 0.0
 
@@ -132,7 +144,8 @@ class Shims:
         self._identify(run, pid)
         self._hang_up(run)
         self._connect(run, link)
-        self._note(run, hello.report)
+        if hello.report.stage is not shim.Stage.FAILED:  # the file is in no hello: a report of it follows
+            self._note(run, hello.report)
         return True
 
     def signal(self, order: Signal) -> None:
@@ -209,6 +222,8 @@ class Shims:
         elif pid in self._heirs:
             self._heirs.discard(pid)
             self._fallen.begin()
+        else:
+            self.bystanders.discard(pid)
 
     def child_stopped(self, pid: int) -> None:
         """Continue a shim that somebody has stopped."""
@@ -219,9 +234,9 @@ class Shims:
         """Return in how many seconds `go_on` has something to do."""
         spans = [self._asks.pending(), self._fallen.pending()]
         now = time.monotonic()
-        if any(self._is_distant(run) for run in self._runs.values()):
+        if self._distant:
             spans.append(max(0.0, self._look_at - now))
-        if any(not run.child and not run.dead for run in self._runs.values()):
+        if self._foreign:
             spans.append(max(0.0, self._continue_at - now))
         return min((span for span in spans if span is not None), default=None)
 
@@ -232,13 +247,12 @@ class Shims:
             self._tell(Answer(ask.sequence))
         if now >= self._look_at:
             self._look_at = now + _LOOK_AFTER
-            for run in [run for run in self._runs.values() if self._is_distant(run)]:
+            for run in list(self._distant):
                 self._look(run)
         if now >= self._continue_at:
             self._continue_at = now + _CONTINUE_AFTER
-            for run in self._runs.values():
-                if not run.child and not run.dead and run.pid:
-                    _continue(run.pid)
+            for run in self._foreign:
+                _continue(run.pid)
         for run in self._fallen.go_on():
             self._say(run)
             self._drop_if_over(run)
@@ -247,16 +261,23 @@ class Shims:
         """Whether we know nothing yet but that its shim lives."""
         return not run.child and run.report is None and not run.dead and run.failure is None
 
-    def _is_distant(self, run: Run) -> bool:
-        """Whether only the run file tells of its shim: it is not connected, and not our child."""
-        return run.link is None and not run.child and not run.dead and run.failure is None
-
     def _identify(self, run: Run, pid: int) -> None:
+        """Take in whose process the shim of a run is that we have not started."""
         process = proc.read(pid)
         run.pid, run.child = pid, process is not None and process.parent == os.getpid()
         if run.child:
             self._heirs.discard(pid)
             self._children[pid] = run
+            self._foreign.discard(run)
+        else:
+            self._foreign.add(run)
+        self._note_distance(run)
+
+    def _note_distance(self, run: Run) -> None:
+        if run.link is None and run in self._foreign:
+            self._distant.add(run)
+        else:
+            self._distant.discard(run)
 
     def _look(self, run: Run) -> None:
         evidence, holder = runfile.look(run.uid)
@@ -267,6 +288,7 @@ class Shims:
 
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link
+        self._note_distance(run)
         self._selector.register(link, selectors.EVENT_READ, lambda events: self._exchange(run, events))
         if run.killing:
             run.due["kill"] = shim.kill()
@@ -279,6 +301,7 @@ class Shims:
             self._selector.unregister(run.link)
             run.link.close()
             run.link = None
+            self._note_distance(run)
 
     def _send(self, uid: str, message: bytes) -> bool:
         """Send at once, or not at all: return whether the shim will hear it."""
@@ -310,7 +333,7 @@ class Shims:
             self._selector.modify(run.link, interest, self._selector.get_key(run.link).data)
 
     def _wake(self, run: Run) -> None:
-        if not run.child and run.pid and not run.dead:
+        if run in self._foreign:
             _continue(run.pid)  # of one that is our child the kernel tells us when it is stopped
 
     def _exchange(self, run: Run, events: int) -> None:
@@ -369,14 +392,15 @@ class Shims:
         """Take in that a shim is dead: by FORGET, or killed."""
         while self._hear(run):
             pass  # what it said last
+        self._foreign.discard(run)
         self._hang_up(run)
-        self._children.pop(run.pid, None)
+        self._note_distance(run)
         run.due.clear()
         for ask in self._asks.give_up(run.uid):
             self._refuse(ask)
         held = run.report is None or run.report.alive
         if run.report is None and runfile.look(run.uid)[0] is Evidence.UNHELD and runfile.discard(run.uid):
-            run.failure = Failure(11, Phase.SPAWN.value, shim.NAME)
+            run.failure = Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME)
             held = False
         run.dead = True
         if held:

@@ -107,9 +107,7 @@ class Starter:
             opened.callback(os.close, given[-1])
         failpoint.reach("keeper.spawn.evidence")
         arguments = [shim.NAME.encode(), order.uid.encode()]
-        error_number, pid = posix_spawn(
-            self._path, arguments, [], directory=None, descriptors=lift(given, opened)
-        )
+        error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
         if error_number:
             raise SpawnError(error_number, Phase.SPAWN, shim.NAME)
         failpoint.reach("keeper.spawn.started")

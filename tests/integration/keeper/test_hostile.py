@@ -83,7 +83,8 @@ def test_a_killed_shim_loses_its_run_alone_and_what_it_ran_is_ended(keeper: Serv
     leader = keeper.until_started("loses/1").pid
     shim = proc.read(leader)
     assert shim is not None
-    below = until(lambda: len(found := descendants(shim.parent)) == 4 and found)
+    until(lambda: len(descendants(shim.parent)) == 4)
+    below = descendants(shim.parent)
 
     os.kill(shim.parent, signal.SIGKILL)
 

@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn_server.keeper import messages
-from farspawn_server.keeper.messages import Decoder, Drain, Ended, Failure, Hello, Holding, Kill, Message, Outputs, Spawn, encode
+from farspawn_server.keeper.messages import (
+    Confinement,
+    Decoder,
+    Drain,
+    Ended,
+    Failure,
+    Hello,
+    Holding,
+    Kill,
+    Message,
+    Outputs,
+    Spawn,
+    User,
+    encode,
+)
 
 # Names that are no UTF-8 come from the file system as lone surrogates.
 texts = st.text(st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=20)
@@ -49,6 +63,11 @@ def any_message() -> st.SearchStrategy[Message]:
         merge_output=st.booleans(),
         log_bytes=numbers,
         mask=numbers,
+        confinement=st.builds(
+            Confinement,
+            directories=st.lists(texts, max_size=2),
+            user=st.none() | st.builds(User, texts, numbers, numbers, st.lists(numbers, max_size=2)),
+        ),
     )
     return st.one_of(holdings, answers, hellos, spawns, *(st.builds(kind) for kind in plain))
 
