@@ -16,7 +16,7 @@ GCC := $(shell command -v gcc)
 SANITIZED = $(CC) -std=c11 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help setup demo test test-all quick check lint types imports drift stubs analyse fuzz-shim wheels bench chaos fuzz clean
+.PHONY: help setup demo test test-all quick check check-vm lint types imports drift stubs analyse fuzz-shim wheels bench chaos fuzz clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ quick: setup ## The tests that take no more than moments
 	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
 
 check: lint types imports drift analyse fuzz-shim test-all ## What CI runs
+
+check-vm: ## Limits, kills and a reboot on real machines with systemd, in QEMU: six minutes each (VM_SUITES)
+	tests/vm/check $(VM_SUITES)
 
 lint: setup $(STUBS_VENV)/.ready
 	$(BIN)/ruff check .

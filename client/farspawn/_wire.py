@@ -73,7 +73,7 @@ def outcome_from_wire(outcome: task_pb2.Outcome) -> values.Outcome:
         exit_code=outcome.exit_code if ending == "exit_code" else None,
         signal=outcome.signal if ending == "signal" else None,
         core_dumped=outcome.core_dumped,
-        oom_killed=outcome.oom_killed if outcome.HasField("oom_killed") else None,
+        oom_kill=values.OomKill(outcome.oom_kill),
         cause=values.Cause(outcome.cause),
         stopped_by=outcome.stopped_by,
         message=outcome.message,

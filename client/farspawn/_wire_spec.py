@@ -41,6 +41,7 @@ def spec_to_wire(spec: values.TaskSpec) -> task_pb2.TaskSpec:
         parameters=spec.parameters,
         template_revision=spec.template_revision,
         resources=_resources_to_wire(spec.resources),
+        merge_output=spec.merge_output,
     )
 
 
@@ -62,6 +63,7 @@ def spec_from_wire(spec: task_pb2.TaskSpec) -> values.TaskSpec:
         parameters=dict(spec.parameters),
         template_revision=spec.template_revision,
         resources=resources_from_wire(spec.resources),
+        merge_output=spec.merge_output,
     )
 
 

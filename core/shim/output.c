@@ -55,7 +55,7 @@ static size_t which(const struct shim *shim, const struct output *output)
 
 static bool open_file(struct shim *shim, struct output *output)
 {
-    char path[PREFIX_BYTES + 16];
+    char path[PATH_BYTES + 16];
     struct stat found;
     if (output->file != NOWHERE)
         return true;
@@ -80,18 +80,18 @@ static bool open_file(struct shim *shim, struct output *output)
 static void note_moment(struct shim *shim)
 {
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    clock_gettime(CLOCK_REALTIME, &now);
     if (now.tv_sec == shim->last_moment)
         return;
     struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
     off_t end = (off_t)((shim->moments + 1) * sizeof moment);
-    if (pwrite(FD_RUN, &moment, sizeof moment, end) != sizeof moment)
+    if (pwrite(shim->run_file, &moment, sizeof moment, end) != sizeof moment)
         return;
     shim->last_moment = now.tv_sec;
     shim->moments++;
     if (shim->moments % MOMENTS_KEPT == 0 && shim->moments > MOMENTS_KEPT) {
         off_t gone = (off_t)((shim->moments - MOMENTS_KEPT) * sizeof moment) / BLOCK * BLOCK;
-        fallocate(FD_RUN, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLOCK, gone - BLOCK);
+        fallocate(shim->run_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLOCK, gone - BLOCK);
     }
 }
 
@@ -156,11 +156,11 @@ static ssize_t move(struct shim *shim, struct output *output)
         return discard(shim, output);
     if (!open_file(shim, output))
         return -1;
+    note_moment(shim); /* before the bytes: who has read them finds when they came */
     off_t offset = (off_t)shim->report.written[which(shim, output)];
     ssize_t size = splice(output->pipe, NULL, output->file, &offset, PART, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
     if (size > 0) {
         widen(output, size);
-        note_moment(shim);
         shim->report.written[which(shim, output)] += (uint64_t)size;
         let_go(shim, output);
     }

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from support.agent import plain_environment
 
 pytestmark = pytest.mark.slow
@@ -83,9 +82,8 @@ def spied_compiler(tmp_path: Path) -> Path:
 def pip(python: Path, *words: str | Path, environment: Mapping[str, str]) -> None:
     """Run pip; skip the test if a package index is what it lacks."""
     clean = {name: value for name, value in plain_environment().items() if name not in {"CC", "PYTHONPATH"}}
-    ran = subprocess.run(
-        [python, "-m", "pip", *words], env={**clean, **environment}, capture_output=True, text=True, check=False
-    )
+    command = [str(python), "-m", "pip", *map(str, words)]
+    ran = subprocess.run(command, env={**clean, **environment}, capture_output=True, text=True, check=False)
     for package in ("hatchling", "ziglang"):
         if f"No matching distribution found for {package}" in ran.stderr:
             pytest.skip(f"pip finds no {package}: no package index can be reached from here")
@@ -106,7 +104,7 @@ def shim_of(built: Path) -> bytes:
         return archive.read(SHIM)
 
 
-def assert_runs(shim: str) -> None:
+def assert_shim_runs(shim: str) -> None:
     """Start a shim without its descriptors: it gets as far as noticing."""
     ran = subprocess.run([shim], capture_output=True, close_fds=True, timeout=60, check=False)
 
@@ -124,11 +122,11 @@ def test_pip_installs_a_running_shim_on_a_machine_without_a_compiler(
     assert len(shim_of(built)) < 128 << 10
 
     pip(python, "install", "--no-deps", built, environment=nowhere)
-    asked = [python, "-P", "-c", "from farspawn_core import shim_binary; print(shim_binary.path())"]
+    asked = [str(python), "-P", "-c", "from farspawn_core import shim_binary; print(shim_binary.path())"]
     found = subprocess.run(asked, env=nowhere, capture_output=True, text=True, check=True).stdout.strip()
 
     assert found.endswith(f"/site-packages/{SHIM}")
-    assert_runs(found)
+    assert_shim_runs(found)
 
 
 def test_a_compiler_that_is_there_is_used(source: Path, python: Path, spied_compiler: Path) -> None:
@@ -145,7 +143,7 @@ def test_an_editable_installation_has_its_shim_beside_the_sources(
     pip(python, "install", "--no-deps", "-e", source, environment={"CC": str(spied_compiler)})
 
     assert os.listdir(source / "core/farspawn_core").count("farspawn-shim") == 1
-    assert_runs(str(source / "core" / SHIM))
+    assert_shim_runs(str(source / "core" / SHIM))
 
 
 def test_the_sdist_builds_by_itself(source: Path, python: Path, spied_compiler: Path, tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Wanted(TypedDict):
     cleanup: Cleanup | None
     readiness: Readiness | None
     resources: Resources
+    merge_output: bool
 
 
 def _env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
@@ -134,6 +135,9 @@ _OPTIONS = (
         callback=_limits,
         help=f"What it may use, less than the site allows: {', '.join(NAMES)}. Bytes as 512M, spans as 1h.",
     ),
+    click.option(
+        "--merge-output", is_flag=True, help="Its standard error joins its standard output, in the order of writing."
+    ),
     click.argument("argv", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED),
 )
 
@@ -163,6 +167,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
         ready_port: int | None,
         ready_file: str | None,
         resources: Resources,
+        merge_output: bool,
         **others: object,
     ) -> R:
         _check_command(argv, template, has_values=bool(parameters or template_revision))
@@ -183,6 +188,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
             cleanup=cleanup,
             readiness=_readiness(ready_line, ready_port, ready_file),
             resources=resources,
+            merge_output=merge_output,
         )
         return command(wanted, **others)
 

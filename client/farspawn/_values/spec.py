@@ -174,6 +174,7 @@ class TaskSpec:
         parameters: Values for the template's parameters.
         template_revision: The revision that the template must have; empty: any.
         resources: What it may use; it can only lower what the site allows.
+        merge_output: Whether standard error joins standard output, in the order of writing.
     """
 
     argv: tuple[str, ...] = ()
@@ -191,3 +192,4 @@ class TaskSpec:
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     template_revision: str = ""
     resources: Resources = field(default_factory=Resources)
+    merge_output: bool = False

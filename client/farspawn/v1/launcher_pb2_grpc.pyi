@@ -311,6 +311,8 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
       the ended task.
     - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
       than was asked for; metadata: template, revision.
+    - FAILED_PRECONDITION, LIMIT_UNSUPPORTED: the site cannot enforce a limit
+      that was asked for; metadata: field. Launch without it, or elsewhere.
     - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
       again when tasks have ended.
     - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.
@@ -454,6 +456,8 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
           the ended task.
         - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
           than was asked for; metadata: template, revision.
+        - FAILED_PRECONDITION, LIMIT_UNSUPPORTED: the site cannot enforce a limit
+          that was asked for; metadata: field. Launch without it, or elsewhere.
         - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
           again when tasks have ended.
         - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.

@@ -236,6 +236,40 @@ of the task has been ended.
 """
 Global___Cause: typing_extensions.TypeAlias = Cause
 
+class _OomKill:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OomKillEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OomKill.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OOM_KILL_UNSPECIFIED: _OomKill.ValueType  # 0
+    """Nobody can know, or a newer site has an answer unknown to this client."""
+    OOM_KILL_NO: _OomKill.ValueType  # 1
+    """It did not: the task's cgroup counts none."""
+    OOM_KILL_LIKELY: _OomKill.ValueType  # 2
+    """Likely: it killed somebody of the site moments before the leader died of a
+    SIGKILL that the site did not send. So in containers, where tasks have no
+    cgroups of their own.
+    """
+    OOM_KILL_YES: _OomKill.ValueType  # 3
+    """It did: the task's cgroup counts it."""
+
+class OomKill(_OomKill, metaclass=_OomKillEnumTypeWrapper):
+    """Whether the kernel's out-of-memory killer struck in a task."""
+
+OOM_KILL_UNSPECIFIED: OomKill.ValueType  # 0
+"""Nobody can know, or a newer site has an answer unknown to this client."""
+OOM_KILL_NO: OomKill.ValueType  # 1
+"""It did not: the task's cgroup counts none."""
+OOM_KILL_LIKELY: OomKill.ValueType  # 2
+"""Likely: it killed somebody of the site moments before the leader died of a
+SIGKILL that the site did not send. So in containers, where tasks have no
+cgroups of their own.
+"""
+OOM_KILL_YES: OomKill.ValueType  # 3
+"""It did: the task's cgroup counts it."""
+Global___OomKill: typing_extensions.TypeAlias = OomKill
+
 class _LaunchPhase:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -466,7 +500,9 @@ Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
 
 @typing.final
 class Resources(google.protobuf.message.Message):
-    """What a task may use. 0: what the site allows."""
+    """What a task may use. 0: what the site allows. A limit that the site cannot
+    enforce is refused: see Site.enforceable_limits.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -482,12 +518,14 @@ class Resources(google.protobuf.message.Message):
     open_files: builtins.int
     """Open files of one process (RLIMIT_NOFILE)."""
     processes: builtins.int
-    """Processes and threads: of the task's user together (RLIMIT_NPROC), and of
-    the task where it has a cgroup.
+    """Processes and threads of the task together (pids.max). Where the site has
+    LIMIT_KIND_USER_PROCESSES instead: of the user that all tasks run as
+    (RLIMIT_NPROC).
     """
     memory_bytes: builtins.int
-    """Memory of all processes of the task together, in bytes. Only where the
-    site has cgroups with a memory controller.
+    """Memory of all processes of the task together, in bytes; swap is none of it
+    (memory.max). Beyond it the kernel kills one of them: see
+    Outcome.oom_kill.
     """
     niceness: builtins.int
     """How far to stand back for others, 0 to 19: see nice(1). A greater value
@@ -723,7 +761,6 @@ class Outcome(google.protobuf.message.Message):
     EXIT_CODE_FIELD_NUMBER: builtins.int
     SIGNAL_FIELD_NUMBER: builtins.int
     CORE_DUMPED_FIELD_NUMBER: builtins.int
-    OOM_KILLED_FIELD_NUMBER: builtins.int
     CAUSE_FIELD_NUMBER: builtins.int
     STOPPED_BY_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
@@ -731,23 +768,23 @@ class Outcome(google.protobuf.message.Message):
     SURVIVORS_FIELD_NUMBER: builtins.int
     LAUNCH_FAILURE_FIELD_NUMBER: builtins.int
     CLEANUP_FIELD_NUMBER: builtins.int
+    OOM_KILL_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
     """The leader's exit code, 0 to 255."""
     signal: builtins.int
     """The Linux number of the signal that ended the leader."""
     core_dumped: builtins.bool
     """The kernel wrote a core dump."""
-    oom_killed: builtins.bool
-    """The kernel's out-of-memory killer ended it: it has struck in the task's
-    cgroup, and the leader died of a SIGKILL that this site did not send. Unset
-    where the site cannot know; never guessed from a signal number.
-    """
     cause: Global___Cause.ValueType
     """Why it ended."""
     stopped_by: builtins.str
     """The identity that called StopTask. Empty unless CAUSE_STOP_REQUESTED."""
     message: builtins.str
     """For people; no program should read it."""
+    oom_kill: Global___OomKill.ValueType
+    """Whether the kernel killed a process of the task, not only its leader, for
+    want of memory before the leader ended.
+    """
     @property
     def usage(self) -> Global___ResourceUsage:
         """What the leader and the descendants it waited for used, as wait4(2) tells
@@ -772,7 +809,6 @@ class Outcome(google.protobuf.message.Message):
         exit_code: builtins.int = ...,
         signal: builtins.int = ...,
         core_dumped: builtins.bool = ...,
-        oom_killed: builtins.bool | None = ...,
         cause: Global___Cause.ValueType = ...,
         stopped_by: builtins.str = ...,
         message: builtins.str = ...,
@@ -780,12 +816,10 @@ class Outcome(google.protobuf.message.Message):
         survivors: collections.abc.Iterable[Global___Survivor] | None = ...,
         launch_failure: Global___LaunchFailure | None = ...,
         cleanup: Global___CleanupOutcome | None = ...,
+        oom_kill: Global___OomKill.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cleanup", b"cleanup", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "oom_killed", b"oom_killed", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cause", b"cause", "cleanup", b"cleanup", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_killed", b"oom_killed", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_oom_killed", b"_oom_killed"]) -> typing.Literal["oom_killed"] | None: ...
-    @typing.overload
+    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "cleanup", b"cleanup", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_kill", b"oom_kill", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["ending", b"ending"]) -> typing.Literal["exit_code", "signal"] | None: ...
 
 Global___Outcome: typing_extensions.TypeAlias = Outcome

@@ -48,7 +48,7 @@ class Ended:
         signal: the number of the signal that ended it.
         core_dumped: the kernel wrote a core dump.
         spent: what it used.
-        out_of_memory: the kernel ended it for want of memory; None: it does not tell.
+        out_of_memory: the kernel killed somebody of the run for want of memory: "yes", "no", "likely", "unknown".
     """
 
     at: int
@@ -56,7 +56,7 @@ class Ended:
     signal: int | None = None
     core_dumped: bool = False
     spent: Spent | None = None
-    out_of_memory: bool | None = None
+    out_of_memory: str = "unknown"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """When the bytes of an output came: the records of an attempt's run files, core/shim/protocol.h `struct moment`.
 
 A record says: bytes from these offsets on came in this second, until the next one. A shim writes it before the first of
-these bytes, so whoever looks after reading them finds it.
+these bytes, so whoever looks after reading them finds it. Of very many the oldest, but for some first ones, were let
+go, and read as zeros: nobody knows when the bytes of their seconds came.
 """
 
 from __future__ import annotations
@@ -92,9 +93,13 @@ class Moments:
                 self._next = self._first(self._descriptor, offset)
             data = _read(self._descriptor, self._next, wait=wait)
             if data:
-                found = [(each[1 + self._place], each[0]) for each in _RECORD.iter_unpack(data)]
-                self._next += len(found)
-                return found
+                self._next += len(data) // _RECORD.size
+                if found := self._in_order(data):
+                    return found
+                if not wait:
+                    raise BlockingIOError
+                self._next = max(self._next, self._first(self._descriptor, offset))  # over what was let go
+                continue
             if self._nth + 1 == len(self._runs):
                 return []
             if not wait:
@@ -103,6 +108,16 @@ class Moments:
                 return []
             os.close(self._descriptor)
             self._descriptor, self._nth, self._next = descriptor, self._nth + 1, None
+
+    def _in_order(self, data: bytes) -> list[tuple[int, int]]:
+        """Return offset and second of each record, but for those that were let go, or that no shim has written."""
+        found, last = [], self._known[-1][0] if self._known else 0
+        for record in _RECORD.iter_unpack(data):
+            second, offset = record[0], record[1 + self._place]
+            if second and offset >= last:
+                found.append((offset, second))
+                last = offset
+        return found
 
     def _first(self, descriptor: int, offset: int) -> int:
         """Return the number of the last record before an offset, or of the first one."""

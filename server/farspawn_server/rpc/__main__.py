@@ -9,7 +9,7 @@ import os
 import resource
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +21,7 @@ from farspawn_server import configure, journal
 from farspawn_server import settings as site_settings
 from farspawn_server.audit import Trail
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
+from farspawn_server.keeper.messages import Hello
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
 from farspawn_server.rpc.collector import collect_rarely
@@ -37,10 +38,19 @@ log = logging.getLogger(__name__)
 _LAST_WORDS_SECONDS = 1.0
 
 
-async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
-    """Serve until the keeper asks for the end, or ends; return the exit code. `read` gives the settings of then."""
+async def serve(
+    settings: Settings, read: Callable[[], Settings], check: Callable[[Settings, Collection[str]], None]
+) -> int:
+    """Serve until the keeper asks for the end, or ends; return the exit code.
+
+    Args:
+        settings: of now.
+        read: gives the settings of then.
+        check: refuses settings whose limits cannot be enforced with the controllers that there are.
+    """
     state = Path(settings.state)
     drained, lost = asyncio.Event(), asyncio.Event()
+    hello: Hello | None = None
     trail = Trail(state / "audit", max_file_bytes=settings.audit.max_file_bytes, max_files=settings.audit.max_files)
     store = Store(state / "farspawn.db", trail)
     gate = Gate(configure.roster(settings), store.note)
@@ -49,7 +59,7 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         store=store,
         logs=LogFiles(state / "logs"),
         limits=configure.limits(settings),
-        policy=configure.policy(settings),
+        policy=configure.policy(settings, ()),  # nothing is launched before the keeper has said what it can limit
         drain_patience=settings.drain.patience_seconds,
     )
 
@@ -59,7 +69,10 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
             # How we are reached stays as it is, and with it what that means for the policy.
             kept = {name: getattr(settings, name) for name in ("name", "state", "listen", "insecure", "tls", "audit")}
             renewed = msgspec.structs.replace(read(), **kept)
-            roster, limits, policy = configure.roster(renewed), configure.limits(renewed), configure.policy(renewed)
+            controllers = [] if hello is None else hello.controllers
+            check(renewed, controllers)
+            roster, limits = configure.roster(renewed), configure.limits(renewed)
+            policy = configure.policy(renewed, controllers)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with new settings, the old ones serve
             log.warning("new settings cannot be used, the old ones stay", extra={"error": str(error)})
             return
@@ -80,6 +93,8 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     log.info("listening", extra={"address": settings.listen})
     try:
         hello = await link.open(SERVER_SOCKET)
+        check(settings, hello.controllers)
+        supervisor.policy = configure.policy(settings, hello.controllers)
         await supervisor.recover(link, hello)
     except ConnectionError as error:
         # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
@@ -127,7 +142,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         read = functools.partial(site_settings.load, config, given)
-        return asyncio.run(serve(read(), read))
+        return asyncio.run(serve(read(), read, functools.partial(site_settings.check_enforceable, config)))
     except (sqlite3.OperationalError, OSError) as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
         print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)

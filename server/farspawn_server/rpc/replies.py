@@ -22,6 +22,7 @@ from farspawn_server.task.outcome import (
     Cause,
     CleanupOutcome,
     LaunchFailure,
+    OomKill,
     Outcome,
     State,
     Survivor,
@@ -47,6 +48,12 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
     Cause.SUPERVISION_LOST: task_pb2.CAUSE_SUPERVISION_LOST,
+}
+_OOM_KILL: dict[OomKill, task_pb2.OomKill.ValueType] = {
+    OomKill.UNKNOWN: task_pb2.OOM_KILL_UNSPECIFIED,
+    OomKill.NO: task_pb2.OOM_KILL_NO,
+    OomKill.LIKELY: task_pb2.OOM_KILL_LIKELY,
+    OomKill.YES: task_pb2.OOM_KILL_YES,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -193,6 +200,7 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
     leader = value.leader
     message = task_pb2.Outcome(
         core_dumped=leader is not None and leader.core_dumped,
+        oom_kill=task_pb2.OOM_KILL_UNSPECIFIED if leader is None else _OOM_KILL[leader.oom_kill],
         cause=_CAUSE[value.cause],
         stopped_by=value.stopped_by,
         message=value.message,
@@ -201,8 +209,6 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
         launch_failure=None if value.failure is None else _failure(value.failure),
         cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
-    if leader is not None and leader.out_of_memory is not None:
-        message.oom_killed = leader.out_of_memory
     if leader is not None and leader.code is not None:
         message.exit_code = leader.code
     if leader is not None and leader.signal is not None:

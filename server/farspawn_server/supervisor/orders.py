@@ -11,6 +11,7 @@ from farspawn_server.logs import DEFAULT_LOG_BYTES
 from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Permit
 
+_NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1, which setuid(2) refuses
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -49,17 +50,27 @@ def _confinement(permit: Permit, sha256: str) -> Confinement:
     return Confinement(
         directories=list(permit.directories),
         sha256=sha256,
-        user=_user(permit.user) if permit.user else None,
+        user=_user(permit.user),
         address_space_bytes=resources.address_space_bytes,
         cpu_seconds=resources.cpu_seconds,
         open_files=resources.open_files,
         processes=resources.processes,
         memory_bytes=resources.memory_bytes,
         niceness=resources.niceness,
+        oom_score_adj=permit.oom_score_adj,
     )
 
 
-def _user(name: str) -> User:
+def _user(name: str) -> User | None:
+    """Return whom a process is to run as; None: the agent's own user."""
+    try:
+        return _looked_up(name) if name else None
+    except KeyError:  # removed since the settings were read: the start fails
+        return User(name, _NOBODY_AT_ALL, _NOBODY_AT_ALL)
+
+
+@functools.cache  # a directory service may take its time, and every launch would wait
+def _looked_up(name: str) -> User:
     found = pwd.getpwnam(name)
     return User(name, found.pw_uid, found.pw_gid, os.getgrouplist(name, found.pw_gid))
 

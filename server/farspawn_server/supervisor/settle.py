@@ -10,7 +10,16 @@ from dataclasses import replace
 from farspawn_server.keeper.messages import Ended, Failure, Holding
 from farspawn_server.task.clocks import Moment
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import Cause, CleanupOutcome, LaunchFailure, LeaderExit, Outputs, State, Usage
+from farspawn_server.task.outcome import (
+    Cause,
+    CleanupOutcome,
+    LaunchFailure,
+    LeaderExit,
+    OomKill,
+    Outputs,
+    State,
+    Usage,
+)
 from farspawn_server.task.stop import Stop
 
 _LONGEST_PATH = 4096  # PATH_MAX of the kernel
@@ -62,6 +71,8 @@ def _killed_by_keeper(task: Task, cause: Cause, moment: Moment) -> Task:
 def _with_outputs(task: Task, holding: Holding) -> Task:
     """Take in what is worth telling: that nothing can be written, or can again, and all of it at the end."""
     told, known = holding.outputs, task.outputs or Outputs()
+    if holding.lost and not holding.alive:
+        return replace(task, outputs=replace(known, cut_off=True))
     if told is None or (holding.alive and told.error_number == known.error_number):
         return task
     known = replace(known, error_number=told.error_number)
@@ -97,4 +108,4 @@ def _leader_exit(ended: Ended | None, moment: Moment) -> LeaderExit:
     usage = None
     if (spent := ended.spent) is not None:
         usage = Usage(spent.user_seconds, spent.system_seconds, spent.max_resident_bytes)
-    return LeaderExit(ended.code, ended.signal, ended.core_dumped, usage, ended.at, ended.out_of_memory)
+    return LeaderExit(ended.code, ended.signal, ended.core_dumped, usage, ended.at, OomKill(ended.out_of_memory))

@@ -46,11 +46,13 @@ class Outputs:
         written: sizes of the files, in bytes.
         lost: bytes that no file took.
         error_number: why nothing can be written now; 0: it can.
+        cut_off: its shim was killed: of what it had not written yet nobody knows how much there was.
     """
 
     written: tuple[int, int] = (0, 0)
     lost: tuple[int, int] = (0, 0)
     error_number: int = 0
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class Usage:
     max_resident_bytes: int
 
 
+class OomKill(enum.Enum):
+    """Whether the kernel killed somebody of an attempt for want of memory."""
+
+    UNKNOWN = "unknown"
+    NO = "no"
+    LIKELY = "likely"
+    YES = "yes"
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderExit:
     """How the leader ended: `code` or `signal`, or neither if nobody can know."""
@@ -71,7 +82,7 @@ class LeaderExit:
     core_dumped: bool
     usage: Usage | None
     at: Wall
-    out_of_memory: bool | None = None
+    oom_kill: OomKill = OomKill.UNKNOWN
 
     @property
     def known(self) -> bool:

@@ -148,6 +148,10 @@ class Spec:
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
+DEFAULT_OOM_SCORE_ADJ = 500
+"""When memory is short, the kernel ends tasks and not the agent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """What the site made of a spec when it let the task in: from then on that is what holds, whatever it changes.
@@ -160,6 +164,7 @@ class Permit:
         sha256: what the program's file must have; empty: any.
         cleanup_sha256: the same of the cleanup's program.
         user: to run as; empty: the agent's own.
+        oom_score_adj: see proc_pid_oom_score_adj(5).
     """
 
     terms: Spec
@@ -169,6 +174,7 @@ class Permit:
     sha256: str = ""
     cleanup_sha256: str = ""
     user: str = ""
+    oom_score_adj: int = DEFAULT_OOM_SCORE_ADJ
 
 
 def _canonical(value: object) -> object:

@@ -84,7 +84,7 @@ def test_a_large_tree_is_ended_too(way: str, escapes: Path, tmp_path: Path) -> N
 
 
 def test_a_signal_reaches_the_whole_tree_and_zombies_are_not_counted(tmp_path: Path) -> None:
-    script = "trap 'exit 3' TERM; (true; exec sleep 600) & echo up; wait"
+    script = "trap 'exit 3' TERM; (true; echo up; exec sleep 600) & wait"
     with OneShim(tmp_path, ["sh", "-c", script]) as run:
         until(lambda: run.output() == b"up\n")
 
@@ -115,4 +115,7 @@ def test_who_lives_is_listed_with_what_the_kernel_would_refuse(tmp_path: Path) -
 
         run.send(shim.members(5))
 
-        assert run.answer() == shim.Members(5, 1, (shim.Member(pid, 0, "S", "sleep"),))
+        answer = run.answer()
+        assert isinstance(answer, shim.Members)
+        assert (answer.sequence, answer.total) == (5, 1)
+        assert [(each.pid, each.error, each.name) for each in answer.members] == [(pid, 0, "sleep")]
