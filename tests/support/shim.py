@@ -37,6 +37,7 @@ class OneShim:
         order: dict[str, Any] = {
             "run": RUN,
             "token": TOKEN,
+            "run_file": "logs/run",
             "prefix": "logs/out",
             "env": {"PATH": "/usr/bin:/bin"},
             "cwd": "/",
@@ -49,8 +50,7 @@ class OneShim:
             null = os.open(os.devnull, os.O_RDWR)
             written = os.memfd_create("order")
             os.write(written, shim.encode(Order(argv=argv, **{**order, **fields})))
-            run = os.open(self.run_file, os.O_RDWR | os.O_CREAT, 0o600)
-            given = [null, null, null, written, theirs.fileno(), run]
+            given = [null, null, null, written, theirs.fileno()]
             if group is not None:
                 given.append(os.open(group, os.O_RDONLY | os.O_DIRECTORY))
             for each in {*given} - {theirs.fileno()}:

@@ -1,4 +1,4 @@
-"""Start a shim: its order, its socket, its run file and its cgroup, and nothing else of ours.
+"""Start a shim: its order, its socket and its cgroup, and nothing else of ours.
 
 Nothing here waits. What the machine has no room for costs the new run only: some descriptors are always left for
 exits, stops and reloads.
@@ -90,17 +90,10 @@ class Starter:
         written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
         opened.callback(os.close, written)
         os.write(written, shim.encode(self._order(order, group)))
-        try:
-            run = runfile.create(order.uid)
-        except OSError as error:
-            raise SpawnError(error.errno or errno.EIO, Phase.OUTPUT, runfile.path(order.uid)) from error
-        opened.callback(os.close, run)
-        undo.callback(os.unlink, runfile.path(order.uid))
-        given = [self._null, self._null, self._null, written, theirs.fileno(), run]
+        given = [self._null, self._null, self._null, written, theirs.fileno()]
         if group is not None:
             given.append(group.descriptor())
             opened.callback(os.close, given[-1])
-        failpoint.reach("keeper.spawn.evidence")
         arguments = [shim.NAME.encode(), order.uid.encode()]
         error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
         if error_number:
@@ -114,6 +107,7 @@ class Starter:
         return shim.Order(
             run=order.uid,
             token=self._proof.token(order.uid),
+            run_file=runfile.path(order.uid),
             prefix=order.prefix,
             argv=order.argv,
             env=order.env,
