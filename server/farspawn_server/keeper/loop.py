@@ -136,6 +136,7 @@ class Keeper:
             self._door.go_on()
             if self._server is not None and self._guard.is_to_be_asked():
                 self._send(Ping())
+                self._shims.look_at_memory()
             self._starved = False
         except OSError as error:
             if error.errno not in STARVATION:
@@ -269,7 +270,7 @@ class Keeper:
                 self._started_at,
                 draining=self._shutdowns_heeded > 0,
                 tiers=["subreaper", *(["cgroup"] if self._starter.home else [])],
-                controllers=self._starter.controllers,
+                controllers=sorted(self._starter.home.controllers) if self._starter.home else [],
                 holdings=self._shims.holdings(),
             )
         )

@@ -21,6 +21,7 @@ from farspawn_server.keeper import runfile
 from farspawn_server.keeper.asks import Ask, Asks
 from farspawn_server.keeper.fallen import Fallen
 from farspawn_server.keeper.journal import note
+from farspawn_server.keeper.memory import OomWatch, group_to_watch
 from farspawn_server.keeper.messages import (
     Answer,
     Failure,
@@ -81,6 +82,7 @@ class Shims:
         )
         if bystanders is not None:
             self._fallen.begin()
+        self._memory = OomWatch(group_to_watch(starter.home))
         self._kill_everybody = False
         self._look_at = self._continue_at = 0.0
 
@@ -202,6 +204,10 @@ class Shims:
         for uid in list(self._runs):
             self.forget(uid)
 
+    def look_at_memory(self) -> None:
+        """Look whether the kernel has killed somebody for want of memory; to be called about once a second."""
+        self._memory.look()
+
     def nobody_asks(self) -> None:
         """The server is gone, and with it whoever waits for answers."""
         self._asks.clear()
@@ -212,7 +218,7 @@ class Shims:
             self._drop(run)
         if self._starter.home is not None:
             with contextlib.suppress(OSError):  # another agent has groups there too
-                self._starter.home.rmdir()
+                self._starter.home.path.rmdir()
 
     def child_ended(self, pid: int) -> None:
         """Take in that a child of ours, which is not the server, has ended and was reaped."""
@@ -378,6 +384,9 @@ class Shims:
         settled = run.report is not None and run.report.stage is not shim.Stage.STARTING
         ended = run.take(report)
         if ended:
+            run.out_of_memory = self._memory.verdict(
+                run.group, status=report.status, struck=report.struck, at=report.ended_at
+            )
             failpoint.reach("keeper.exit.heard")
         if not run.child and run.leader is None and report.stage is shim.Stage.RUNNING:
             leader = proc.read(report.pid)

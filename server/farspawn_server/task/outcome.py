@@ -72,6 +72,10 @@ class OomKill(enum.Enum):
     LIKELY = "likely"
     YES = "yes"
 
+    @classmethod
+    def _missing_(cls, _: object) -> OomKill:
+        return cls.UNKNOWN  # a newer keeper's word
+
 
 @dataclass(frozen=True, slots=True)
 class LeaderExit:

@@ -121,16 +121,25 @@ def test_it_is_born_into_its_group_which_goes_with_it(keeper: ServedKeeper) -> N
 
     assert f"/farspawn/{uid.replace('/', '.')}\n" in keeper.output(uid)
     assert keeper.end() == 0
-    assert not (home / uid.replace("/", ".")).exists()
+    assert not (home.path / uid.replace("/", ".")).exists()
 
 
-def test_a_memory_limit_that_cannot_be_kept_is_refused(keeper: ServedKeeper) -> None:
-    if "memory" in keeper.hello.controllers:
+@pytest.mark.parametrize(
+    ("controller", "limit", "file"),
+    [
+        ("memory", Confinement(memory_bytes=1 << 30), "memory.max"),
+        ("pids", Confinement(processes=100), "pids.max"),  # by RLIMIT_NPROC it would count our own threads
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused(
+    keeper: ServedKeeper, controller: str, limit: Confinement, file: str
+) -> None:
+    if controller in keeper.hello.controllers:
         pytest.skip("here it can be kept")
 
-    over, _ = keeper.run(["true"], Confinement(memory_bytes=1 << 30))
+    over, _ = keeper.run(["true"], limit)
 
-    assert over.failure == Failure(errno.EOPNOTSUPP, "confinement", "memory_bytes")
+    assert over.failure == Failure(errno.EOPNOTSUPP, "confinement", file)
 
 
 # Working directories.

@@ -13,7 +13,7 @@ import pytest
 from support.ground import Site, settle
 from support.values import EXIT_0, MOMENT, a_stop, a_task, in_state
 
-from farspawn_server.keeper.messages import Ended, Holding, Outputs
+from farspawn_server.keeper.messages import Ended, Holding
 from farspawn_server.store import StoreError
 from farspawn_server.supervisor import charge as charge_module
 from farspawn_server.supervisor import steps
