@@ -16,7 +16,7 @@ GCC := $(shell command -v gcc)
 SANITIZED = $(CC) -std=c11 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: help setup demo test test-all quick check check-vm lint types imports drift stubs analyse fuzz-shim wheels bench chaos fuzz clean
+.PHONY: help setup demo test test-all quick check check-vm lint types imports drift stubs analyse sanitize wheels bench chaos fuzz clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,7 @@ test-all: setup ## Every test
 quick: setup ## The tests that take no more than moments
 	$(BIN)/python -m pytest -n 2 -m 'not slow' tests/unit
 
-check: lint types imports drift analyse fuzz-shim test-all ## What CI runs
+check: lint types imports drift analyse sanitize test-all ## What CI runs
 
 check-vm: ## Limits, kills and a reboot on real machines with systemd, in QEMU: six minutes each (VM_SUITES)
 	tests/vm/check $(VM_SUITES)
@@ -67,7 +67,7 @@ else
 	@echo "SKIPPED: gcc -fanalyzer, for there is no gcc here"
 endif
 
-build/farspawn-shim-asan: $(SHIM) ## The shim with sanitizers; FARSPAWN_SHIM=$PWD/build/farspawn-shim-asan makes agents use it
+build/farspawn-shim-asan: $(SHIM)
 	mkdir -p build
 	$(SANITIZED) $(filter-out %/fuzz_messages.c,$(SHIM_SOURCES)) -o $@
 
@@ -76,10 +76,11 @@ build/fuzz-messages: $(SHIM)
 	$(SANITIZED) $(filter-out %/main.c,$(SHIM_SOURCES)) -o $@
 
 ifneq ($(shell command -v $(CC)),)
-fuzz-shim: build/fuzz-messages build/farspawn-shim-asan ## Random and mutated messages to the shim's handler
-	build/fuzz-messages -n 200000 1
+sanitize: setup build/fuzz-messages build/farspawn-shim-asan ## The shim's tests with sanitizers, and odd messages to it (FUZZ)
+	build/fuzz-messages -n $$((20000 * $(FUZZ))) 1
+	FARSPAWN_SHIM=$(CURDIR)/build/farspawn-shim-asan $(BIN)/python -m pytest -n 2 tests/integration/keeper
 else
-fuzz-shim:
+sanitize:
 	@echo "SKIPPED: the shim with sanitizers, and its fuzzer, for there is no C compiler here"
 endif
 
@@ -107,7 +108,7 @@ bench: setup ## Every figure beside its baseline, as a ratio
 chaos: setup ## Kill servers and keepers at random; check what callers were told (CHAOS_MINUTES, CHAOS_SEED)
 	$(BIN)/python tests/chaos/run.py --minutes $(CHAOS_MINUTES) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
 
-fuzz: setup ## Random and mutated calls, FUZZ times what the tests make: more than a million
+fuzz: sanitize ## Random and mutated calls, FUZZ times what the tests make: more than a million
 	FARSPAWN_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n 2 tests/unit/server/test_fuzz_requests.py tests/acceptance/test_fuzz.py
 
 clean: ## Remove what make made
