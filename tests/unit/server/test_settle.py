@@ -127,7 +127,9 @@ def cleaning() -> Task:
 
 
 def test_a_cleanup_adds_to_the_output_of_its_attempt() -> None:
-    ran = Holding("uid-1/1/cleanup", pid=8, ended=Ended(MOMENT.wall, code=0), alive=False, outputs=known([30, 0], [3, 0]))
+    ran = Holding(
+        "uid-1/1/cleanup", pid=8, ended=Ended(MOMENT.wall, code=0), alive=False, outputs=known([30, 0], [3, 0])
+    )
 
     task = settled(cleaning(), ran, MOMENT)
 
