@@ -11,6 +11,7 @@ import collections
 import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def group_to_watch(home: Home | None) -> Path | None:
     return cgroup.own_group() if home is None else home.path.parent
 
 
-def judge(counted: bool | None, rises: collections.abc.Iterable[Rise], *, killed: bool, ended_at: int) -> str:
+def judge(counted: bool | None, rises: Iterable[Rise], *, killed: bool, ended_at: int) -> str:
     """Return "yes", "no", "likely" or "unknown".
 
     Args:

@@ -73,7 +73,7 @@ class OomKill(enum.Enum):
     YES = "yes"
 
     @classmethod
-    def _missing_(cls, _: object) -> OomKill:
+    def _missing_(cls, value: object) -> OomKill:  # noqa: ARG003  # how Enum calls it
         return cls.UNKNOWN  # a newer keeper's word
 
 
