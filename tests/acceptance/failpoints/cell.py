@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
-from farspawn_server.keeper.pidfile import Pidfile
 from support.agent import FINAL, short_directory
 from support.audit import audit_lines
 from support.crash import CrashAgent, marked
