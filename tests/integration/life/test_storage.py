@@ -16,7 +16,7 @@ from support.disks import SmallDisk, small_disk, unwritable
 from support.processes import is_alive, state
 from support.refused import Refused, read, refused
 from support.specs import ALWAYS, cleanup, restart, start, until_state
-from support.tasks import first_lines, launch, new_id, plan, shell, span, status_of, stop
+from support.tasks import first_lines, launch, new_id, shell, span, status_of, stop
 from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
