@@ -1,7 +1,7 @@
 """The one writer of the database: concurrent calls share its commits, and nobody waits for another's disk twice.
 
-What is asked for is written in that order, and each is done when it is on the disk. The same thread writes the audit, so
-that what was to be put on record before a change is on the disk before anybody is told of that change.
+What is asked for is written in that order, and each is done when it is on the disk. The same thread writes the audit,
+so that what was to be put on record before a change is on the disk before anybody is told of that change.
 """
 
 from __future__ import annotations
