@@ -169,9 +169,9 @@ def test_a_task_is_stopped_when_also_the_reserve_is_used_up_and_that_is_recorded
 
 
 def use_up_reserve(agent: Agent, disk: SmallDisk, victim: task_pb2.TaskStatus) -> None:
-    """Have it given back for the end of a task, and take its room as a task can that fills the disk."""
+    """Have what may be given back be given back for the end of a task, and take it, as who fills the disk can."""
     end_by_itself(victim)
-    until(lambda: not (agent.state / "reserve").exists())
+    until_ended(agent.stub, victim.task_id)
     disk.fill()
 
 
