@@ -55,6 +55,7 @@ class Scene:
         *,
         cleanup: str = "",
         restart: task_pb2.RestartPolicy | None = None,
+        stop: task_pb2.StopPlan | None = None,
     ) -> task_pb2.TaskSpec:
         """Return a spec whose processes are known for this test's."""
         return task_pb2.TaskSpec(
@@ -63,6 +64,7 @@ class Scene:
             working_directory=str(self._path),
             cleanup=task_pb2.Cleanup(argv=shell(cleanup), timeout=span(60)) if cleanup else None,
             restart=restart,
+            stop=stop,
         )
 
     def add_gate(self, name: str) -> None:
