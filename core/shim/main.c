@@ -79,7 +79,7 @@ static bool take_run(void)
     /* In between a keeper may have found it unlocked, and have given the run to another shim. */
     if (fcntl(shim.run_file, F_SETLK, &lock) || fstat(shim.run_file, &found) || found.st_size || !found.st_nlink)
         _exit(EXIT_FAILURE);
-    return ftruncate(shim.run_file, sizeof(struct moment)) == 0; /* a hole: it takes no room on a full disk */
+    return ftruncate(shim.run_file, sizeof(struct head)) == 0; /* a hole: it takes no room on a full disk */
 }
 
 static void fail(int error, enum step step, const char *path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from functools import partial
 import grpc
 from support.agent import FINAL, short_directory
 from support.audit import audit_lines
-from support.crash import CrashAgent, marked
+from support.crash import CrashAgent, marked, shim_of
 from support.evidence import ENDS_AT_ONCE, WAITS, Line, Scene
 from support.history import Recorder
 from support.tasks import shell
@@ -110,6 +111,14 @@ class Cell:
             self.agent.call(self.agent.stub.DeleteTask, pb.DeleteTaskRequest(task_id=actor.task_id))
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.NOT_FOUND  # noqa: PT017  # the message is of no interest
+
+    def shim_of(self, actor: Actor, run: str = "") -> proc.Process:
+        """Return the shim of a task's first attempt, or with "/cleanup" that of the cleanup after it."""
+        return shim_of(f"{self.uids[actor.task_id]}/1{run}")
+
+    def kill_shim(self, actor: Actor, run: str = "") -> None:
+        """Kill it."""
+        assert proc.send(self.shim_of(actor, run), signal.SIGKILL)
 
     def until_ended(self, *actors: Actor) -> None:
         """Wait until tasks have ended."""
