@@ -201,11 +201,12 @@ static void serve(const sigset_t *waiting)
     keeper_tell(&shim);
 }
 
-/* Whether nobody will ever ask for what we hold. */
+/* Whether nobody will ever ask for what we hold: it is forgotten, and that was never said to us, or the state directory
+ * is gone. Without a run file no keeper believes us anyhow. */
 static bool is_abandoned(void)
 {
-    struct stat here;
-    return shim.over && shim.keeper == NOWHERE && stat(".", &here) == 0 && here.st_nlink == 0;
+    struct stat found;
+    return shim.over && shim.keeper == NOWHERE && (fstat(shim.run_file, &found) || found.st_nlink == 0);
 }
 
 int main(void)
