@@ -222,6 +222,16 @@ static void fail(struct shim *shim, int error, enum step step, const char *path)
     shim->unsent = true;
 }
 
+/* For a keeper that finds us killed. On a full disk it stays unknown to that one. */
+static void note_leader(const struct shim *shim)
+{
+    struct head head = {.leader = shim->leader, .started_monotonic = shim->report.started_monotonic};
+    if (shim->report.phase == RUNNING)
+        head.started_at = shim->report.started_at;
+    ssize_t written = pwrite(shim->run_file, &head, sizeof head, 0);
+    (void)written;
+}
+
 void leader_start(struct shim *shim)
 {
     int streams[3] = {NOWHERE, NOWHERE, NOWHERE}, executed[2] = {NOWHERE, NOWHERE};
@@ -236,10 +246,12 @@ void leader_start(struct shim *shim)
     pid_t pid = fork_leader(shim, &in_cgroup);
     if (pid == 0)
         become(shim, streams, in_cgroup);
-    if (pid < 0)
+    if (pid < 0) {
         fail(shim, errno, STEP_SPAWN, "fork");
-    else
+    } else {
         shim->leader = pid;
+        note_leader(shim);
+    }
     close(executed[1]);
     shim->executed = executed[0];
     close(streams[0]);
@@ -269,5 +281,6 @@ void leader_note_execution(struct shim *shim)
         return;
     shim->report.phase = RUNNING; /* or ended by a signal before it came so far: its exit will tell */
     shim->report.pid = shim->leader;
+    note_leader(shim);
     shim->unsent = true;
 }

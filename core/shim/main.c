@@ -79,7 +79,7 @@ static bool take_run(void)
     /* In between a keeper may have found it unlocked, and have given the run to another shim. */
     if (fcntl(shim.run_file, F_SETLK, &lock) || fstat(shim.run_file, &found) || found.st_size || !found.st_nlink)
         _exit(EXIT_FAILURE);
-    return ftruncate(shim.run_file, sizeof(struct moment)) == 0; /* a hole: it takes no room on a full disk */
+    return ftruncate(shim.run_file, sizeof(struct head)) == 0; /* a hole: it takes no room on a full disk */
 }
 
 static void fail(int error, enum step step, const char *path)
@@ -201,11 +201,12 @@ static void serve(const sigset_t *waiting)
     keeper_tell(&shim);
 }
 
-/* Whether nobody will ever ask for what we hold. */
+/* Whether nobody will ever ask for what we hold: it is forgotten, and that was never said to us, or the state directory
+ * is gone. Without a run file no keeper believes us anyhow. */
 static bool is_abandoned(void)
 {
-    struct stat here;
-    return shim.over && shim.keeper == NOWHERE && stat(".", &here) == 0 && here.st_nlink == 0;
+    struct stat found;
+    return shim.over && shim.keeper == NOWHERE && (fstat(shim.run_file, &found) || found.st_nlink == 0);
 }
 
 int main(void)

@@ -84,7 +84,7 @@ static void note_moment(struct shim *shim)
     if (now.tv_sec == shim->last_moment)
         return;
     struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
-    off_t end = (off_t)((shim->moments + 1) * sizeof moment);
+    off_t end = (off_t)(sizeof(struct head) + shim->moments * sizeof moment);
     if (pwrite(shim->run_file, &moment, sizeof moment, end) != sizeof moment)
         return;
     shim->last_moment = now.tv_sec;

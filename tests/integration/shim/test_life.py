@@ -82,6 +82,17 @@ def test_a_shim_whose_run_is_over_and_whose_state_directory_is_gone_ends(tmp_pat
         assert run.wait() == 0
 
 
+def test_a_shim_whose_run_is_over_and_whose_run_file_is_gone_ends(tmp_path: Path) -> None:
+    """Its task was deleted, and the keeper died before it could say so."""
+    with OneShim(tmp_path, ["true"]) as run:
+        run.until("over")
+        run.link.close()
+
+        (tmp_path / "logs" / "run").unlink()
+
+        assert run.wait() == 0
+
+
 @pytest.mark.parametrize("content", [b"x", bytes(24)])
 def test_a_run_file_that_is_not_empty_is_somebody_elses_run(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
