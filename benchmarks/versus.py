@@ -16,7 +16,7 @@ from benchmarks._cost import Others, cpu_seconds, disk_flushes
 from benchmarks._report import Figure, report
 from benchmarks._worker import work
 
-ROUNDS = 7
+ROUNDS = 5
 IN_FLIGHT = {1: 150, 16: 600}
 TARGETS = {1: 1 / 0.7, 16: 1.25}
 

@@ -23,6 +23,8 @@ from pathlib import Path
 _PARENT = "farspawn"
 # Where DelegateSubgroup= puts us, and where systemd puts by itself what such a unit runs besides: `--check-config`.
 _SUBGROUPS = ("agent", ".control")
+# Programs look up there how much memory they may use, as other users too, and whatever umask we run with.
+_MODE = 0o755
 _LINKS_OF_A_LEAF = 2
 _YOUNG_SECONDS = 60
 _LIMIT_OF = {"memory": "memory.max", "pids": "pids.max"}
@@ -51,6 +53,7 @@ class Cgroup:
             OSError: it cannot be made.
         """
         path.mkdir(parents=True, exist_ok=True)
+        path.chmod(_MODE)
         self._path = path
 
     @property
@@ -175,7 +178,7 @@ def oom_kills(group: Path) -> int | None:
 
 def _home_in(base: Path) -> Home | None:
     try:
-        (base / _PARENT).mkdir(exist_ok=True)
+        Cgroup(base / _PARENT)
         for group in (base, base / _PARENT):
             _hand_down(group)
         probe = Cgroup(base / _PARENT / f"probe.{os.getpid()}")

@@ -19,7 +19,6 @@ NAMES = (
     "server.launch.stored",
     "server.launch.ordered",
     "keeper.spawn.ordered",
-    "keeper.spawn.evidence",
     "keeper.spawn.started",
     "keeper.spawn.told",
     # stop

@@ -70,6 +70,7 @@ class Order:
     Attributes:
         run: the run's name.
         token: what proves the shim of this run to be one.
+        run_file: what the shim makes and holds, from its working directory.
         prefix: of the output files.
         argv: the program as it was named, and its arguments.
         env: its whole environment.
@@ -91,6 +92,7 @@ class Order:
 
     run: str
     token: bytes
+    run_file: str
     prefix: str
     argv: Sequence[str]
     env: Mapping[str, str]
@@ -278,6 +280,7 @@ def _encoded(order: Order) -> bytes:
     if any(not name or "=" in name for name in order.env):
         raise ValueError("environment name: empty or with '='")
     strings = (
+        order.run_file,
         order.prefix,
         order.cwd,
         *order.directories,

@@ -93,7 +93,8 @@ static struct plan read_plan(const struct order *order)
     memset(bytes + offsetof(struct order, token), 0, TOKEN_BYTES);
     struct reader reader = {.at = bytes + head, .end = bytes + order->size, .list = room};
     struct plan plan = {.groups = (const gid_t *)(const void *)(bytes + order->header)};
-    next(&reader); /* the prefix, which is the shim's */
+    next(&reader); /* the run file and the prefix are the shim's */
+    next(&reader);
     plan.directory = next(&reader);
     plan.directories = next_list(&reader, order->directories);
     plan.programs = next_list(&reader, order->programs);
@@ -176,7 +177,7 @@ _Noreturn static void become(struct shim *shim, const int streams[3], bool in_cg
     memset(shim->order.token, 0, TOKEN_BYTES);
     /* Should the execution hang: the keeper is to see the end of a killed shim all the same. */
     close(FD_KEEPER);
-    close(FD_RUN);
+    close(shim->run_file);
     if (setsid() < 0)
         leader_fail(errno, STEP_SPAWN, "session");
     reset_signals();

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -53,33 +54,40 @@ static void take_signals(sigset_t *waiting)
     sigdelset(waiting, SIGCHLD);
 }
 
-/* Take the run, or end: a keeper that found the run file unlocked has given it to another shim. See PROTOCOL.md. */
-static void take_run(void)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct stat found;
-    if (fcntl(FD_RUN, F_SETLK, &lock) || fstat(FD_RUN, &found) || found.st_size != 0 || found.st_nlink == 0)
-        _exit(EXIT_FAILURE);
-    if (ftruncate(FD_RUN, sizeof(struct moment))) /* a hole: it takes no room on a full disk */
-        _exit(EXIT_FAILURE);
-}
-
 static bool read_order(void)
 {
     ssize_t size = pread(FD_ORDER, &shim.order, sizeof shim.order, 0);
     if (size != sizeof shim.order || shim.order.version != PROTOCOL_VERSION || shim.order.header < sizeof shim.order)
         return false;
     off_t strings = (off_t)shim.order.header + (off_t)shim.order.groups * (off_t)sizeof(uint32_t);
-    size = pread(FD_ORDER, shim.prefix, sizeof shim.prefix, strings);
+    size = pread(FD_ORDER, shim.paths, sizeof shim.paths - 1, strings); /* what is behind them is the leader's */
+    shim.prefix = shim.paths + strlen(shim.paths) + 1;
     shim.order.run[RUN_BYTES - 1] = '\0';
-    return size > 0 && memchr(shim.prefix, '\0', (size_t)size);
+    return size > 0 && shim.prefix < shim.paths + size && memchr(shim.prefix, '\0', PATH_BYTES);
 }
 
-static void fail(int error, enum step step)
+/* Take the run, so that nobody else ever does, and no keeper starts it again: see PROTOCOL.md. Ends if it is taken. */
+static bool take_run(void)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat found;
+    shim.run_file = open(shim.paths, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (shim.run_file < 0 && errno == EEXIST)
+        _exit(EXIT_FAILURE);
+    if (shim.run_file < 0)
+        return false;
+    /* In between a keeper may have found it unlocked, and have given the run to another shim. */
+    if (fcntl(shim.run_file, F_SETLK, &lock) || fstat(shim.run_file, &found) || found.st_size || !found.st_nlink)
+        _exit(EXIT_FAILURE);
+    return ftruncate(shim.run_file, sizeof(struct moment)) == 0; /* a hole: it takes no room on a full disk */
+}
+
+static void fail(int error, enum step step, const char *path)
 {
     shim.report.phase = FAILED;
     shim.report.error = error;
     shim.report.step = step;
+    snprintf(shim.failed_path, sizeof shim.failed_path, "%s", path);
 }
 
 static bool leader_is_over(void)
@@ -210,16 +218,17 @@ int main(void)
     take_signals(&waiting);
     for (int each = FD_ORDER; each <= FD_CGROUP; each++)
         fcntl(each, F_SETFD, FD_CLOEXEC);
-    take_run();
 
     shim.keeper = FD_KEEPER;
     shim.executed = shim.output[0].pipe = shim.output[1].pipe = shim.input.pipe = NOWHERE;
     shim.output[0].file = shim.output[1].file = NOWHERE;
     shim.report.flags = REPORT_ALIVE;
-    if (read_order())
-        leader_start(&shim);
+    if (!read_order())
+        fail(EPROTO, STEP_SPAWN, "order");
+    else if (!take_run())
+        fail(errno, STEP_OUTPUT, shim.paths);
     else
-        fail(EPROTO, STEP_SPAWN);
+        leader_start(&shim);
     close(FD_ORDER); /* the leader has it, and it may be large */
     look();
     keeper_tell(&shim);

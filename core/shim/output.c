@@ -55,7 +55,7 @@ static size_t which(const struct shim *shim, const struct output *output)
 
 static bool open_file(struct shim *shim, struct output *output)
 {
-    char path[PREFIX_BYTES + 16];
+    char path[PATH_BYTES + 16];
     struct stat found;
     if (output->file != NOWHERE)
         return true;
@@ -85,13 +85,13 @@ static void note_moment(struct shim *shim)
         return;
     struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
     off_t end = (off_t)((shim->moments + 1) * sizeof moment);
-    if (pwrite(FD_RUN, &moment, sizeof moment, end) != sizeof moment)
+    if (pwrite(shim->run_file, &moment, sizeof moment, end) != sizeof moment)
         return;
     shim->last_moment = now.tv_sec;
     shim->moments++;
     if (shim->moments % MOMENTS_KEPT == 0 && shim->moments > MOMENTS_KEPT) {
         off_t gone = (off_t)((shim->moments - MOMENTS_KEPT) * sizeof moment) / BLOCK * BLOCK;
-        fallocate(FD_RUN, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLOCK, gone - BLOCK);
+        fallocate(shim->run_file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLOCK, gone - BLOCK);
     }
 }
 

@@ -14,8 +14,7 @@
 enum {
     FD_ORDER = 3,  /* struct order, in a file of its own: read once, by the leader to be */
     FD_KEEPER = 4, /* SOCK_SEQPACKET: one message a record */
-    FD_RUN = 5,    /* the run file: see PROTOCOL.md */
-    FD_CGROUP = 6, /* the directory of the cgroup that the leader is born into; only with ORDER_CGROUP */
+    FD_CGROUP = 5, /* the directory of the cgroup that the leader is born into; only with ORDER_CGROUP */
 };
 
 #define KEEPER_SOCKET "keeper.sock" /* in the state directory: what a shim dials when its keeper is gone */
@@ -30,7 +29,7 @@ enum order_flag {
 };
 
 /* All that a leader is started by. Behind it, in this order: `groups` numbers of 32 bits; then strings, each ended by
- * NUL: the prefix of the output files, the working directory, `directories`, `programs`, `argc`, `envc`, and the
+ * NUL: the run file, the prefix of the output files, the working directory, `directories`, `programs`, `argc`, `envc`, and the
  * SHA-256 in hexadecimal that the program must have (empty: any). */
 struct order {
     uint32_t version;

@@ -23,7 +23,7 @@
 #include "protocol.h"
 
 #define NOWHERE (-1)
-#define PREFIX_BYTES 256
+#define PATH_BYTES 256 /* of the paths that the shim itself opens */
 
 struct output {
     const char *suffix;
@@ -46,7 +46,9 @@ struct input {
 
 struct shim {
     struct order order;
-    char prefix[PREFIX_BYTES];
+    char paths[2 * PATH_BYTES]; /* of the run file, and behind it the prefix of the output files */
+    const char *prefix;
+    int run_file; /* its lock is ours as long as we live */
     struct report report;
     pid_t leader;
     int executed; /* tells what became of the execution, by its end if all is well; NOWHERE: told */

@@ -76,15 +76,21 @@ class ServedKeeper:
         with self._log.open("ab") as log:
             relay = (sys.executable, "-I", "-S", "-c", _RELAY, str(self._address))
             self._process = subprocess.Popen(
-                [*start.pop("through", ()), sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
+                [
+                    *start.pop("through", ()),
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "farspawn_server.keeper",
+                    str(directory),
+                    *relay,
+                ],
                 env={**plain_environment(), **start.pop("environment", {})},
-                **{
-                    "stdin": subprocess.DEVNULL,
-                    "stdout": log,
-                    "stderr": log,
-                    "start_new_session": True,
-                    **start,
-                },
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=start.pop("stderr", log),
+                start_new_session=True,
+                **start,
             )
         self.pid = self._process.pid
         self.told: dict[str, Holding] = {}
@@ -206,6 +212,8 @@ class ServedKeeper:
         return self._process.wait(PATIENCE)
 
     def _connect(self) -> Hello:
+        until(lambda: select.select([self._listener], [], [], 0)[0] or self._process.poll() is not None)
+        assert self._process.poll() is None, f"the keeper has ended:\n{self.log}"
         self._relay, _ = self._listener.accept()
         _, (descriptor,), _, _ = socket.recv_fds(self._relay, 1, 1)
         self._link = socket.socket(fileno=descriptor)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,13 @@ from support.waiting import PATIENCE, until
 TOKEN = bytes(range(32))
 RUN = "task/1"
 _LOWEST = 50  # of the descriptors that are about to be given: above all that they become
+
+
+_CONDITIONS: dict[str, Callable[[Report], bool]] = {
+    "over": lambda report: not report.alive,
+    "running": lambda report: report.stage >= Stage.RUNNING,
+    "ended": lambda report: report.stage >= Stage.FAILED,
+}
 
 
 class OneShim:
@@ -37,6 +45,7 @@ class OneShim:
         order: dict[str, Any] = {
             "run": RUN,
             "token": TOKEN,
+            "run_file": "logs/run",
             "prefix": "logs/out",
             "env": {"PATH": "/usr/bin:/bin"},
             "cwd": "/",
@@ -49,8 +58,7 @@ class OneShim:
             null = os.open(os.devnull, os.O_RDWR)
             written = os.memfd_create("order")
             os.write(written, shim.encode(Order(argv=argv, **{**order, **fields})))
-            run = os.open(self.run_file, os.O_RDWR | os.O_CREAT, 0o600)
-            given = [null, null, null, written, theirs.fileno(), run]
+            given = [null, null, null, written, theirs.fileno()]
             if group is not None:
                 given.append(os.open(group, os.O_RDONLY | os.O_DIRECTORY))
             for each in {*given} - {theirs.fileno()}:
@@ -90,17 +98,9 @@ class OneShim:
 
     def until(self, condition: str = "over") -> Report:
         """Hear until the run is "over", "running" or "ended" (its leader), and return the report that says so."""
-        met = {
-            "over": lambda report: not report.alive,
-            "running": lambda report: report.stage >= Stage.RUNNING,
-            "ended": lambda report: report.stage >= Stage.FAILED,
-        }[condition]
-        deadline = time.monotonic() + PATIENCE
-        while self.report is None or not met(self.report):
-            self._hear(deadline)
-        return self.report
+        return self.until_report(_CONDITIONS[condition])
 
-    def until_report(self, condition: Any) -> Report:
+    def until_report(self, condition: Callable[[Report], object]) -> Report:
         """Hear until a report is as asked for."""
         deadline = time.monotonic() + PATIENCE
         while self.report is None or not condition(self.report):
@@ -127,7 +127,9 @@ class OneShim:
     def wait(self) -> int:
         """Wait for the shim's end."""
         if self._ended is None:
-            self._ended = until(self._reaped)[1]
+            reaped = until(self._reaped)
+            assert reaped is not None
+            _, self._ended = reaped
         return self._ended
 
     def kill(self) -> None:

@@ -2,7 +2,7 @@
 
 The command starts the gRPC server. People start `farspawnd`, which checks everything first and then becomes this. On
 SIGUSR1 (`farspawnd reload`) the keeper executes the code that is installed by then in its own place: the same process,
-so the same children. It hands on nothing but the lock: shims dial in, as they do when a keeper was killed.
+so the same children. It hands on no table: shims dial in, as they do when a keeper was killed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from farspawn_core.stderr import hold_standard_streams
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.loop import Keeper, Renew
 
-# What the last image left for this one: the descriptor of the lock, and how many images there were.
+# What the last image left for this one: the descriptor of the lock, how many images there were, and the pids of
+# children that are none of ours.
 _HANDED = "FARSPAWN_HANDED"
 
 # `farspawnd reload` takes the lock for a moment to see whether anybody has it.
@@ -30,9 +31,10 @@ def main() -> int:
     hold_standard_streams()
     state, *server = sys.argv[1:]
     state = os.path.abspath(state)
-    images = 0
+    images, bystanders = 0, None
     if left := os.environ.pop(_HANDED, ""):
-        lock, images = (int(number) for number in left.split(","))
+        lock, images, *pids = (int(number) for number in left.split(","))
+        bystanders = set(pids)
         os.set_inheritable(lock, False)
     else:
         lock = _lock(state)
@@ -40,14 +42,14 @@ def main() -> int:
     os.chdir(state)
     os.makedirs("logs", mode=0o700, exist_ok=True)
     become_subreaper()
-    keeper = Keeper(server, started_in)
+    keeper = Keeper(server, started_in, bystanders)
     _sign(lock, images)
     if images:
         failpoint.reach("keeper.reload.taken")
     while (ended := keeper.run()) is Renew.IMAGE:
         try:
             os.set_inheritable(lock, True)
-            os.environ[_HANDED] = f"{lock},{images + 1}"
+            os.environ[_HANDED] = ",".join(map(str, (lock, images + 1, *keeper.bystanders)))
             os.chdir(started_in)
             os.execv(sys.executable, [sys.executable, "-P", "-m", "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import selectors
 import socket
@@ -90,8 +91,8 @@ class Door:
             caller.setblocking(False)
             pid, _, _ = _UCRED.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             self._unproven[caller] = pid
-            self._selector.register(caller, selectors.EVENT_READ, lambda _, caller=caller: self._hear(caller))
-            self._hear(caller)  # a shim says it with the call
+            self._selector.register(caller, selectors.EVENT_READ, functools.partial(self._hear, caller))
+            self._hear(caller, selectors.EVENT_READ)  # a shim says it with the call
             if len(self._unproven) > _UNPROVEN:
                 self._let_go(next(iter(self._unproven))).close()
 
@@ -101,7 +102,7 @@ class Door:
         self._selector.unregister(self._listener)
         self._opens_at = time.monotonic() + _PAUSE_SECONDS
 
-    def _hear(self, caller: socket.socket) -> None:
+    def _hear(self, caller: socket.socket, _: int) -> None:
         try:
             hello = shim.decode(caller.recv(shim.MESSAGE_BYTES))
         except BlockingIOError:

@@ -61,7 +61,8 @@ class Guard:
             return None
         with theirs:
             # Fork handlers of gRPC stop its threads for up to a minute; nothing here forks, so nothing needs them.
-            env = {**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
+            # Its C core writes to standard error by itself, and waits for whoever does not read it.
+            env = {"GRPC_VERBOSITY": "NONE", **os.environ, "GRPC_ENABLE_FORK_SUPPORT": "0"}
             try:
                 pid = spawn(self._argv, env=env, cwd=self._directory, descriptors=(0, 1, 2, theirs.fileno()))
             except (SpawnError, OSError) as error:

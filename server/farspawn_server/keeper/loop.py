@@ -59,8 +59,14 @@ class Renew(enum.Enum):
 class Keeper:
     """Owns the shims, and the server that speaks for them. Its working directory is the state directory."""
 
-    def __init__(self, server: Sequence[str], directory: int) -> None:
-        """Describe a keeper: the command that starts the gRPC server, and a descriptor of where that runs."""
+    def __init__(self, server: Sequence[str], directory: int, bystanders: set[int] | None) -> None:
+        """Describe a keeper.
+
+        Args:
+            server: the command that starts the gRPC server.
+            directory: a descriptor of where that runs.
+            bystanders: what the last image of this process said in `bystanders`; None: this is the first.
+        """
         self._id = uuid.uuid4().hex
         self._started_at = time.time_ns()
         self._boot = proc.boot_id()  # now: later there may be no descriptor left for it
@@ -71,7 +77,7 @@ class Keeper:
         failpoint.peer = lambda: self._guard.pid
         proof = Proof()
         self._starter = Starter(proof)
-        self._shims = Shims(self._selector, self._starter, self._send, lambda pid: pid == self._guard.pid)
+        self._shims = Shims(self._selector, self._starter, self._send, lambda pid: pid == self._guard.pid, bystanders)
         self._door = Door(self._selector, proof, self._starter.descriptors, self._shims.admit)
         self._server: socket.socket | None = None
         self._decoder = Decoder()
@@ -102,6 +108,11 @@ class Keeper:
             if self._server is None and self._may_end() and self._is_ready_to_end():
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
 
+    @property
+    def bystanders(self) -> set[int]:
+        """Children that this process had before it was a keeper: they are left alone."""
+        return self._shims.bystanders
+
     def stay(self) -> None:
         """Go on after all: there is no next image."""
         self._leave_by, self._reload_asked = None, False
@@ -125,6 +136,7 @@ class Keeper:
             self._door.go_on()
             if self._server is not None and self._guard.is_to_be_asked():
                 self._send(Ping())
+                self._shims.look_at_memory()
             self._starved = False
         except OSError as error:
             if error.errno not in STARVATION:
@@ -258,7 +270,7 @@ class Keeper:
                 self._started_at,
                 draining=self._shutdowns_heeded > 0,
                 tiers=["subreaper", *(["cgroup"] if self._starter.home else [])],
-                controllers=self._starter.controllers,
+                controllers=sorted(self._starter.home.controllers) if self._starter.home else [],
                 holdings=self._shims.holdings(),
             )
         )

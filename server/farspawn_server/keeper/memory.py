@@ -8,8 +8,10 @@ that dies of a SIGKILL that is not ours, moments after that count has risen, was
 from __future__ import annotations
 
 import collections
+import os
 import signal
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,18 +46,19 @@ class OomWatch:
             self._rises.append(Rise(self._looked_at, now))
         self._looked_at, self._count = now, count
 
-    def verdict(self, group: Cgroup | None, *, number: int | None, struck: bool, ended_at: int) -> str:
+    def verdict(self, group: Cgroup | None, *, status: int, struck: bool, at: int) -> str:
         """Return what is known when a leader has ended: see `messages.Ended.out_of_memory`.
 
         Args:
             group: the run's own.
-            number: of the signal that ended the leader; None: it exited.
+            status: the leader's, as wait(2) gives it.
             struck: we have sent SIGKILL to somebody of the run.
-            ended_at: when the leader ended, in nanoseconds since 1970.
+            at: when the leader ended, in nanoseconds since 1970.
         """
         self.look()
         counted = None if group is None else group.out_of_memory()
-        return judge(counted, self._rises, killed=number == signal.SIGKILL and not struck, ended_at=ended_at)
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not struck
+        return judge(counted, self._rises, killed=killed, ended_at=at)
 
     def _read(self) -> int | None:
         return None if self._group is None else cgroup.oom_kills(self._group)
@@ -66,7 +69,7 @@ def group_to_watch(home: Home | None) -> Path | None:
     return cgroup.own_group() if home is None else home.path.parent
 
 
-def judge(counted: bool | None, rises: collections.abc.Iterable[Rise], *, killed: bool, ended_at: int) -> str:
+def judge(counted: bool | None, rises: Iterable[Rise], *, killed: bool, ended_at: int) -> str:
     """Return "yes", "no", "likely" or "unknown".
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 from dataclasses import dataclass, field
 
@@ -44,7 +43,7 @@ class Run:
     killing: bool = False
     forgotten: bool = False
     shut_down: bool = False
-    out_of_memory: bool | None = None
+    out_of_memory: str = "unknown"
     due: dict[str, bytes] = field(default_factory=dict)
     told: Holding | None = None
 
@@ -69,13 +68,7 @@ class Run:
     def take(self, report: Report) -> bool:
         """Take in a report; return whether it is the first that tells the leader's end."""
         known, self.report = self.ended, report
-        if not self.ended or known:
-            return False
-        if os.WIFSIGNALED(report.status) and os.WTERMSIG(report.status) == signal.SIGKILL and self.group is not None:
-            somebody = self.group.out_of_memory()
-            # Of a run that was sent SIGKILL it may have ended another process before.
-            self.out_of_memory = None if somebody and report.struck else somebody
-        return True
+        return self.ended and not known
 
     def holding(self) -> Holding:
         """Return what the server is told."""

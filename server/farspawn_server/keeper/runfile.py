@@ -1,7 +1,7 @@
 """The file of a run: evidence that it was begun, and by its lock whether its shim lives.
 
-A keeper makes it before there is a shim. The shim holds a POSIX lock on it for as long as it lives, and makes it longer
-than empty as soon as it has the lock, before it starts anybody. So the kernel says at any time, to any keeper, whether
+The shim makes it, of two only one can, holds a POSIX lock on it for as long as it lives, and makes it longer than empty
+as soon as it has the lock, before it starts anybody. So the kernel says at any time, to any keeper, whether
 anything was ever started for this run: nobody has to remember it.
 """
 
@@ -30,15 +30,6 @@ class Evidence(enum.Enum):
 def path(run: str) -> str:
     """Return where the run's file is, from the state directory."""
     return f"logs/{run.replace('/', '.')}"
-
-
-def create(run: str) -> int:
-    """Make the file and return its descriptor.
-
-    Raises:
-        OSError: it is there, or cannot be made.
-    """
-    return os.open(path(run), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def look(run: str) -> tuple[Evidence, int]:

@@ -7,6 +7,8 @@ in. A run stays in the table until the server says that its end is stored and it
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import os
 import selectors
 import signal
@@ -20,6 +22,7 @@ from farspawn_server.keeper import runfile
 from farspawn_server.keeper.asks import Ask, Asks
 from farspawn_server.keeper.fallen import Fallen
 from farspawn_server.keeper.journal import note
+from farspawn_server.keeper.memory import OomWatch, group_to_watch
 from farspawn_server.keeper.messages import (
     Answer,
     Failure,
@@ -48,6 +51,7 @@ class Shims:
         starter: Starter,
         tell: Callable[[Message], None],
         is_server: Callable[[int], bool],
+        bystanders: set[int] | None,
     ) -> None:
         """Begin with an empty table.
 
@@ -56,6 +60,7 @@ class Shims:
             starter: starts shims.
             tell: is given what the server is to hear.
             is_server: whether a child of ours is the server.
+            bystanders: children that this process had before it was a keeper; None: it becomes one now.
         """
         self._selector = selector
         self._starter = starter
@@ -63,12 +68,22 @@ class Shims:
         self._asks = Asks()
         self._runs: dict[str, Run] = {}
         self._children: dict[int, Run] = {}  # by the pids of their shims
-        # Shims that the last image of this process started, until they dial in. Whoever else is our child has fallen.
-        self._heirs = {
-            pid for pid in proc.children(os.getpid()) if (child := proc.read(pid)) and child.name == shim.NAME
-        }
-        self._fallen = Fallen(lambda pid: pid in self._children or pid in self._heirs or is_server(pid))
-        self._fallen.begin()
+        self._foreign: set[Run] = set()  # whose shims live and are not our children
+        self._distant: set[Run] = set()  # those of them that are not connected: only their files tell of them
+        # Shims that the last image of this process started, until they dial in.
+        self._heirs = set[int]()
+        self.bystanders = set(bystanders or ())
+        for child in filter(None, map(proc.read, proc.children(os.getpid()))):
+            if bystanders is None:
+                self.bystanders.add(child.pid)
+            elif child.name == shim.NAME:
+                self._heirs.add(child.pid)
+        self._fallen = Fallen(
+            lambda pid: pid in self._children or pid in self._heirs or pid in self.bystanders or is_server(pid)
+        )
+        if bystanders is not None:
+            self._fallen.begin()
+        self._memory = OomWatch(group_to_watch(starter.home))
         self._kill_everybody = False
         self._look_at = self._continue_at = 0.0
 
@@ -101,11 +116,13 @@ class Shims:
         evidence, holder = runfile.look(order.uid)
         if evidence is Evidence.UNHELD and not runfile.discard(order.uid):
             evidence, holder = runfile.look(order.uid)
-        run = Run(order.uid, group=self._starter.group(order.uid), killing=self._kill_everybody)
+        run = Run(order.uid, killing=self._kill_everybody)
         match evidence:
             case Evidence.HELD:
+                run.group = self._starter.group(order.uid)
                 self._identify(run, holder)
             case Evidence.LEFT:
+                run.group = self._starter.group(order.uid)
                 run.dead = True
                 self._fallen.begin(run)
             case Evidence.NONE | Evidence.UNHELD:
@@ -132,7 +149,8 @@ class Shims:
         self._identify(run, pid)
         self._hang_up(run)
         self._connect(run, link)
-        self._note(run, hello.report)
+        if hello.report.stage is not shim.Stage.FAILED:  # the file is in no hello: a report of it follows
+            self._note(run, hello.report)
         return True
 
     def signal(self, order: Signal) -> None:
@@ -189,6 +207,10 @@ class Shims:
         for uid in list(self._runs):
             self.forget(uid)
 
+    def look_at_memory(self) -> None:
+        """Look whether the kernel has killed somebody for want of memory; to be called about once a second."""
+        self._memory.look()
+
     def nobody_asks(self) -> None:
         """The server is gone, and with it whoever waits for answers."""
         self._asks.clear()
@@ -199,7 +221,7 @@ class Shims:
             self._drop(run)
         if self._starter.home is not None:
             with contextlib.suppress(OSError):  # another agent has groups there too
-                self._starter.home.rmdir()
+                self._starter.home.path.rmdir()
 
     def child_ended(self, pid: int) -> None:
         """Take in that a child of ours, which is not the server, has ended and was reaped."""
@@ -209,6 +231,8 @@ class Shims:
         elif pid in self._heirs:
             self._heirs.discard(pid)
             self._fallen.begin()
+        else:
+            self.bystanders.discard(pid)
 
     def child_stopped(self, pid: int) -> None:
         """Continue a shim that somebody has stopped."""
@@ -219,9 +243,9 @@ class Shims:
         """Return in how many seconds `go_on` has something to do."""
         spans = [self._asks.pending(), self._fallen.pending()]
         now = time.monotonic()
-        if any(self._is_distant(run) for run in self._runs.values()):
+        if self._distant:
             spans.append(max(0.0, self._look_at - now))
-        if any(not run.child and not run.dead for run in self._runs.values()):
+        if self._foreign:
             spans.append(max(0.0, self._continue_at - now))
         return min((span for span in spans if span is not None), default=None)
 
@@ -232,13 +256,12 @@ class Shims:
             self._tell(Answer(ask.sequence))
         if now >= self._look_at:
             self._look_at = now + _LOOK_AFTER
-            for run in [run for run in self._runs.values() if self._is_distant(run)]:
+            for run in list(self._distant):
                 self._look(run)
         if now >= self._continue_at:
             self._continue_at = now + _CONTINUE_AFTER
-            for run in self._runs.values():
-                if not run.child and not run.dead and run.pid:
-                    _continue(run.pid)
+            for run in self._foreign:
+                _continue(run.pid)
         for run in self._fallen.go_on():
             self._say(run)
             self._drop_if_over(run)
@@ -247,16 +270,23 @@ class Shims:
         """Whether we know nothing yet but that its shim lives."""
         return not run.child and run.report is None and not run.dead and run.failure is None
 
-    def _is_distant(self, run: Run) -> bool:
-        """Whether only the run file tells of its shim: it is not connected, and not our child."""
-        return run.link is None and not run.child and not run.dead and run.failure is None
-
     def _identify(self, run: Run, pid: int) -> None:
+        """Take in whose process the shim of a run is that we have not started."""
         process = proc.read(pid)
         run.pid, run.child = pid, process is not None and process.parent == os.getpid()
         if run.child:
             self._heirs.discard(pid)
             self._children[pid] = run
+            self._foreign.discard(run)
+        else:
+            self._foreign.add(run)
+        self._note_distance(run)
+
+    def _note_distance(self, run: Run) -> None:
+        if run.link is None and run in self._foreign:
+            self._distant.add(run)
+        else:
+            self._distant.discard(run)
 
     def _look(self, run: Run) -> None:
         evidence, holder = runfile.look(run.uid)
@@ -267,7 +297,8 @@ class Shims:
 
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link
-        self._selector.register(link, selectors.EVENT_READ, lambda events: self._exchange(run, events))
+        self._note_distance(run)
+        self._selector.register(link, selectors.EVENT_READ, functools.partial(self._exchange, run))
         if run.killing:
             run.due["kill"] = shim.kill()
         if run.forgotten:
@@ -279,6 +310,7 @@ class Shims:
             self._selector.unregister(run.link)
             run.link.close()
             run.link = None
+            self._note_distance(run)
 
     def _send(self, uid: str, message: bytes) -> bool:
         """Send at once, or not at all: return whether the shim will hear it."""
@@ -310,7 +342,7 @@ class Shims:
             self._selector.modify(run.link, interest, self._selector.get_key(run.link).data)
 
     def _wake(self, run: Run) -> None:
-        if not run.child and run.pid and not run.dead:
+        if run in self._foreign:
             _continue(run.pid)  # of one that is our child the kernel tells us when it is stopped
 
     def _exchange(self, run: Run, events: int) -> None:
@@ -333,7 +365,7 @@ class Shims:
             message = shim.decode(data) if data else None
         except shim.GarbledError as error:
             note("shim not understood", run=run.uid, error=str(error))
-            data = b""
+            data, message = b"", None
         if not data:
             self._hang_up(run)
             return False
@@ -355,6 +387,9 @@ class Shims:
         settled = run.report is not None and run.report.stage is not shim.Stage.STARTING
         ended = run.take(report)
         if ended:
+            run.out_of_memory = self._memory.verdict(
+                run.group, status=report.status, struck=report.struck, at=report.ended_at
+            )
             failpoint.reach("keeper.exit.heard")
         if not run.child and run.leader is None and report.stage is shim.Stage.RUNNING:
             leader = proc.read(report.pid)
@@ -369,14 +404,15 @@ class Shims:
         """Take in that a shim is dead: by FORGET, or killed."""
         while self._hear(run):
             pass  # what it said last
+        self._foreign.discard(run)
         self._hang_up(run)
-        self._children.pop(run.pid, None)
+        self._note_distance(run)
         run.due.clear()
         for ask in self._asks.give_up(run.uid):
             self._refuse(ask)
         held = run.report is None or run.report.alive
         if run.report is None and runfile.look(run.uid)[0] is Evidence.UNHELD and runfile.discard(run.uid):
-            run.failure = Failure(11, Phase.SPAWN.value, shim.NAME)
+            run.failure = Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME)
             held = False
         run.dead = True
         if held:

@@ -1,4 +1,4 @@
-"""Start a shim: its order, its socket, its run file and its cgroup, and nothing else of ours.
+"""Start a shim: its order, its socket and its cgroup, and nothing else of ours.
 
 Nothing here waits. What the machine has no room for costs the new run only: some descriptors are always left for
 exits, stops and reloads.
@@ -19,7 +19,7 @@ from farspawn_core._libc import posix_spawn
 from farspawn_core.cgroup import Cgroup
 from farspawn_core.program import candidates
 from farspawn_server.keeper import runfile
-from farspawn_server.keeper.messages import Failure, Spawn
+from farspawn_server.keeper.messages import Failure, Spawn, User
 from farspawn_server.keeper.proof import Proof
 
 RESERVE = 32
@@ -51,15 +51,12 @@ class Starter:
         self._files = soft & _ENDLESS, hard & _ENDLESS
         self.descriptors = self._files[1]
         self.home = cgroup.home()
-        self.controllers: list[str] = []
         if self.home is not None:
             cgroup.sweep(self.home)
-            enabled = (self.home / "cgroup.subtree_control").read_text(encoding="ascii").split()
-            self.controllers = [each for each in ("memory", "pids") if each in enabled]
 
     def group(self, run: str) -> Cgroup | None:
         """Return the cgroup that an earlier keeper made for a run."""
-        if self.home is None or not (self.home / run.replace("/", ".")).is_dir():
+        if self.home is None or not (self.home.path / run.replace("/", ".")).is_dir():
             return None
         return cgroup.make(self.home, run)
 
@@ -89,23 +86,14 @@ class Starter:
         if max(ours.fileno(), theirs.fileno()) >= self.descriptors - RESERVE:
             raise SpawnError(errno.EMFILE, Phase.SPAWN, order.argv[0])
         ours.setblocking(False)
-        group = self._new_group(order)
-        if group is not None:
-            undo.callback(group.remove)
+        group = self._new_group(order, undo)
         written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
         opened.callback(os.close, written)
-        os.write(written, shim.encode(self._order(order, born_in_group=group is not None)))
-        try:
-            run = runfile.create(order.uid)
-        except OSError as error:
-            raise SpawnError(error.errno or errno.EIO, Phase.OUTPUT, runfile.path(order.uid)) from error
-        opened.callback(os.close, run)
-        undo.callback(os.unlink, runfile.path(order.uid))
-        given = [self._null, self._null, self._null, written, theirs.fileno(), run]
+        os.write(written, shim.encode(self._order(order, group)))
+        given = [self._null, self._null, self._null, written, theirs.fileno()]
         if group is not None:
-            given.append(os.open(group.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            given.append(group.descriptor())
             opened.callback(os.close, given[-1])
-        failpoint.reach("keeper.spawn.evidence")
         arguments = [shim.NAME.encode(), order.uid.encode()]
         error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
         if error_number:
@@ -113,12 +101,13 @@ class Starter:
         failpoint.reach("keeper.spawn.started")
         return Started(pid, ours, group)
 
-    def _order(self, order: Spawn, *, born_in_group: bool) -> shim.Order:
+    def _order(self, order: Spawn, group: Cgroup | None) -> shim.Order:
         imposed = order.confinement
         user = imposed.user
         return shim.Order(
             run=order.uid,
             token=self._proof.token(order.uid),
+            run_file=runfile.path(order.uid),
             prefix=order.prefix,
             argv=order.argv,
             env=order.env,
@@ -128,7 +117,7 @@ class Starter:
             sha256=imposed.sha256,
             open_input=order.open_input,
             merge_output=order.merge_output,
-            cgroup=born_in_group,
+            cgroup=group is not None,
             user=None if user is None else (user.uid, user.gid, user.groups),
             log_bytes=order.log_bytes,
             mask=order.mask,
@@ -136,16 +125,32 @@ class Starter:
             oom_score_adj=imposed.oom_score_adj,
             address_space_bytes=imposed.address_space_bytes,
             cpu_seconds=imposed.cpu_seconds,
-            processes=0 if born_in_group and "pids" in self.controllers else imposed.processes,
+            processes=0 if "pids" in self._controllers_of(group) else imposed.processes,
             files=(imposed.open_files, imposed.open_files) if imposed.open_files else self._files,
         )
 
-    def _new_group(self, order: Spawn) -> Cgroup | None:
+    def _new_group(self, order: Spawn, undo: ExitStack) -> Cgroup | None:
         """Make the group whose limits hold from the first instruction on."""
-        memory_bytes, processes = order.confinement.memory_bytes, order.confinement.processes
+        imposed = order.confinement
         group = None if self.home is None else cgroup.make(self.home, order.uid)
-        if memory_bytes and (group is None or "memory" not in self.controllers):
-            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory_bytes")
         if group is not None:
-            group.limit(memory_bytes=memory_bytes, processes=processes)
+            undo.callback(group.remove)
+        has = self._controllers_of(group)
+        if imposed.memory_bytes and "memory" not in has:
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory.max")
+        if imposed.processes and "pids" not in has and not _is_counted_apart(imposed.user):
+            raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "pids.max")
+        if group is not None:
+            try:
+                group.limit(memory_bytes=imposed.memory_bytes, processes=imposed.processes if "pids" in has else 0)
+            except OSError as error:
+                raise SpawnError(error.errno or errno.EIO, Phase.CONFINEMENT, str(error.filename)) from error
         return group
+
+    def _controllers_of(self, group: Cgroup | None) -> frozenset[str]:
+        return frozenset() if group is None or self.home is None else self.home.controllers
+
+
+def _is_counted_apart(user: User | None) -> bool:
+    """Whether RLIMIT_NPROC counts none of our own threads; it does not hold for root: setrlimit(2)."""
+    return user is not None and user.uid not in (0, os.geteuid())

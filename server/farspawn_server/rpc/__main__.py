@@ -24,6 +24,7 @@ from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
 from farspawn_server.keeper.messages import Hello
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
+from farspawn_server.rpc.collector import collect_rarely
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import Launcher
 from farspawn_server.rpc.serve import AddressInUseError, Server
@@ -99,6 +100,7 @@ async def serve(
         # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
         log.warning("not recovered", extra={"error": str(error)})
         _end(1)
+    collecting = asyncio.create_task(collect_rarely())
     server.report(serving=not hello.draining)
     if hello.draining:
         drained.set()
@@ -110,6 +112,7 @@ async def serve(
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
         link.finish()
+    collecting.cancel()
     if watching is not None:
         watching.cancel()
     await supervisor.close(_LAST_WORDS_SECONDS)

@@ -56,11 +56,25 @@ class Reserve:
             self._tried_at = time.monotonic()
 
     def _take(self) -> None:
-        disk = os.statvfs(self._path.parent)
-        size = min(_MOST_BYTES, disk.f_blocks * disk.f_frsize // _PART_OF_DISK)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self._path, flags, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, size)
-        finally:
-            os.close(descriptor)
+        _allocate(self._path)
+
+
+def allocate_log(path: Path) -> None:
+    """Give SQLite's log, which is there, room that nobody else can take; what it has not written yet is zeros to it.
+
+    SQLite holds no locks on this file: closing it here takes none away.
+    """
+    try:
+        _allocate(path)
+    except OSError as error:
+        log.warning("no room for the log of the database", extra={"error": str(error)})
+
+
+def _allocate(path: Path) -> None:
+    disk = os.statvfs(path.parent)
+    size = min(_MOST_BYTES, disk.f_blocks * disk.f_frsize // _PART_OF_DISK)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,7 @@
 """The one writer of the database: concurrent calls share its commits, and nobody waits for another's disk twice.
 
-What is asked for is written in that order, and each is done when it is on the disk. The same thread writes the audit, so
-that what was to be put on record before a change is on the disk before anybody is told of that change.
+What is asked for is written in that order, and each is done when it is on the disk. The same thread writes the audit,
+so that what was to be put on record before a change is on the disk before anybody is told of that change.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Store:
         self._pace = Pace()
         self._under_way = 0
         self._loop = asyncio.get_running_loop()
-        self._writer = Writer(path, trail, lambda *written: self._loop.call_soon_threadsafe(self._report, *written))
+        self._writer = Writer(path, trail, self._written)
 
     def load(self) -> tuple[int, list[Task]]:
         """Return the greatest revision that is stored, and every task, oldest first. To be called before any change."""
@@ -118,6 +118,10 @@ class Store:
         self._under_way += 1
         self._writer.write(Change(apply, done, record, undo))
         return done
+
+    def _written(self, batch: Sequence[Change], failed: Mapping[int, Exception]) -> None:
+        """Called from the writer's thread."""
+        self._loop.call_soon_threadsafe(self._report, batch, failed)
 
     def _report(self, batch: Sequence[Change], failed: Mapping[int, Exception]) -> None:
         for place, change in enumerate(batch):

@@ -20,7 +20,7 @@ from pathlib import Path
 from farspawn_core import failpoint
 from farspawn_server.audit import ACCEPTED, Record, Trail
 from farspawn_server.store import schema
-from farspawn_server.store.reserve import Reserve
+from farspawn_server.store.reserve import Reserve, allocate_log
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Writer:
         self.database = schema.connect(path)
         self._inode = path.stat().st_ino
         self._reserve = Reserve(path.with_name("reserve"))
+        allocate_log(path.with_name(f"{path.name}-wal"))
         self._owed: list[Apply] = []  # what could not be taken back
         self._flusher = ThreadPoolExecutor(1, "flusher")
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
@@ -113,7 +114,8 @@ class Writer:
         changes = {place: each.apply for place, each in enumerate(batch) if each.apply and place not in failed}
         flushing = None
         try:
-            flushing = self._put_on_record(lines, at_once=not changes)
+            # A thread of its own costs more than it spares where many launches share the flushes.
+            flushing = self._put_on_record(lines, at_once=not changes or len(batch) > 1)
         except OSError as error:
             self._lose(lines)
             for place in launches:

@@ -125,11 +125,11 @@ class Charge:
 
     async def _become_in_turn(self, task: Task, turn: asyncio.Future[None]) -> None:
         await asyncio.wait({turn}, timeout=_DISK_SECONDS)
-        if task.revision < self._ground.changes.revision:  # somebody's patience with the disk was over before ours
-            task = dataclasses.replace(task, revision=self._ground.next_revision())
         self._become(task)
 
     def _become(self, task: Task) -> None:
+        if task.revision < self._ground.changes.revision:  # somebody's patience with the disk was over before ours
+            task = dataclasses.replace(task, revision=self._ground.next_revision())
         if task.revision % _STORED_EVERY == 0 and not task.state.final:
             self._steps.begin(self._store)
         before, self.task = self.task, task
@@ -178,12 +178,24 @@ class Charge:
     def hold(self, holding: Holding) -> None:
         """Take in what the keeper knows; only the newest counts."""
         self._holding = holding
-        if holding.ended or holding.failure or holding.lost or self.lock.locked() or self._ground.store.busy:
+        if holding.ended or holding.failure or holding.lost or self.lock.locked():
+            self._steps.begin(self._settle)
+        elif self._ground.store.busy:
+            revision = self._ground.next_revision()
+            self._ground.store.turn().add_done_callback(lambda _: self._hold_in_turn(holding, revision))
+        else:
+            self._hold_in_turn(holding, self._ground.next_revision())
+
+    def _hold_in_turn(self, holding: Holding, revision: int) -> None:
+        """Make known that the task runs, and whether its output waits: that is not stored.
+
+        Every launch comes here. So no asyncio task is made to wait for the lock if it is free.
+        """
+        if holding is not self._holding or self.lock.locked():
             self._steps.begin(self._settle)
         elif self._is_awaited(holding):
-            # That it runs, and whether its output waits, is not stored: no asyncio task is needed to wait for anything.
             if (after := settled(self.task, holding, Moment.now())) is not self.task:
-                self._become(dataclasses.replace(after, revision=self._ground.next_revision()))
+                self._become(dataclasses.replace(after, revision=revision))
             self._heard_of()
 
     async def _settle(self) -> None:

@@ -93,8 +93,8 @@ class LogStream:
                     yield part
             if self._is_deleted():  # and its output with it: nobody knows what more there was
                 raise TaskNotFoundError(self._charge.task.task_id)
-            outputs = _outputs(self._charge.task, attempt)
-            complete = complete and self._over and self._is_all(attempt, outputs)
+            state, outputs = _known_of(self._charge.task, attempt)
+            complete = complete and self._over and self._is_all(state, outputs)
             lost += 0 if outputs is None else outputs.lost[self._output.place]
             if later_attempts and self._until_ended:
                 while not self._charge.task.state.final and self._charge.task.attempt == attempt:
@@ -146,12 +146,13 @@ class LogStream:
             # Not waited for: whoever reads no more may be about to be cancelled.
             asyncio.get_running_loop().run_in_executor(None, reading.close)
 
-    def _is_all(self, attempt: int, outputs: Outputs | None) -> bool:
+    def _is_all(self, state: State, outputs: Outputs | None) -> bool:
         """Whether what was read is all that an attempt wrote that is over."""
-        task = self._charge.task
+        if state is State.LOST:
+            return False
         if outputs is None:  # it never wrote, or it wrote to its files by itself, as up to version 0.1
-            return attempt < task.attempt or task.state is not State.LOST
-        return self._offset == outputs.written[self._output.place]
+            return True
+        return not outputs.cut_off and self._offset == outputs.written[self._output.place]
 
 
 def _begin(reading: Reading, start: Start) -> tuple[int, int, int]:
@@ -186,9 +187,9 @@ def _is_over(task: Task, attempt: int) -> bool:
     return attempt < task.attempt
 
 
-def _outputs(task: Task, attempt: int) -> Outputs | None:
-    """Return what is known of an attempt's outputs."""
+def _known_of(task: Task, attempt: int) -> tuple[State, Outputs | None]:
+    """Return where an attempt is, and what is known of its outputs."""
     for each in task.earlier:
         if each.number == attempt:
-            return each.outputs
-    return task.outputs if attempt == task.attempt else None
+            return each.state, each.outputs
+    return task.state, task.outputs if attempt == task.attempt else None

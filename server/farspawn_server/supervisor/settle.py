@@ -71,6 +71,8 @@ def _killed_by_keeper(task: Task, cause: Cause, moment: Moment) -> Task:
 def _with_outputs(task: Task, holding: Holding) -> Task:
     """Take in what is worth telling: that nothing can be written, or can again, and all of it at the end."""
     told, known = holding.outputs, task.outputs or Outputs()
+    if holding.lost and not holding.alive:
+        return replace(task, outputs=replace(known, cut_off=True))
     if told is None or (holding.alive and told.error_number == known.error_number):
         return task
     known = replace(known, error_number=told.error_number)

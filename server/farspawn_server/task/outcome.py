@@ -46,11 +46,13 @@ class Outputs:
         written: sizes of the files, in bytes.
         lost: bytes that no file took.
         error_number: why nothing can be written now; 0: it can.
+        cut_off: its shim was killed: of what it had not written yet nobody knows how much there was.
     """
 
     written: tuple[int, int] = (0, 0)
     lost: tuple[int, int] = (0, 0)
     error_number: int = 0
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class OomKill(enum.Enum):
     NO = "no"
     LIKELY = "likely"
     YES = "yes"
+
+    @classmethod
+    def _missing_(cls, value: object) -> OomKill:  # noqa: ARG003  # how Enum calls it
+        return cls.UNKNOWN  # a newer keeper's word
 
 
 @dataclass(frozen=True, slots=True)

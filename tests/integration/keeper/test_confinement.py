@@ -10,7 +10,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def sha256(path: Path | str) -> str:
 
 
 @contextmanager
-def flipping(link: Path, *targets: Path) -> Iterator[None]:
+def flipping(link: Path, *targets: Path) -> Generator[None, None, None]:
     """Lead a link to one target after the other, as fast as can be."""
     done = threading.Event()
     link.symlink_to(targets[0])
@@ -104,7 +104,9 @@ def test_a_limit_that_no_kernel_knows_is_einval(keeper: ServedKeeper) -> None:
 
 
 def test_niceness_is_added_to_ours_and_the_oom_score_set(keeper: ServedKeeper) -> None:
-    _, found = keeper.run(["sh", "-c", "nice; cat /proc/self/oom_score_adj"], Confinement(niceness=3, oom_score_adj=600))
+    _, found = keeper.run(
+        ["sh", "-c", "nice; cat /proc/self/oom_score_adj"], Confinement(niceness=3, oom_score_adj=600)
+    )
 
     assert found == f"{min(19, os.nice(0) + 3)}\n600\n"
 
@@ -119,16 +121,25 @@ def test_it_is_born_into_its_group_which_goes_with_it(keeper: ServedKeeper) -> N
 
     assert f"/farspawn/{uid.replace('/', '.')}\n" in keeper.output(uid)
     assert keeper.end() == 0
-    assert not (home / uid.replace("/", ".")).exists()
+    assert not (home.path / uid.replace("/", ".")).exists()
 
 
-def test_a_memory_limit_that_cannot_be_kept_is_refused(keeper: ServedKeeper) -> None:
-    if "memory" in keeper.hello.controllers:
+@pytest.mark.parametrize(
+    ("controller", "limit", "file"),
+    [
+        ("memory", Confinement(memory_bytes=1 << 30), "memory.max"),
+        ("pids", Confinement(processes=100), "pids.max"),  # by RLIMIT_NPROC it would count our own threads
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_refused(
+    keeper: ServedKeeper, controller: str, limit: Confinement, file: str
+) -> None:
+    if controller in keeper.hello.controllers:
         pytest.skip("here it can be kept")
 
-    over, _ = keeper.run(["true"], Confinement(memory_bytes=1 << 30))
+    over, _ = keeper.run(["true"], limit)
 
-    assert over.failure == Failure(errno.EOPNOTSUPP, "confinement", "memory_bytes")
+    assert over.failure == Failure(errno.EOPNOTSUPP, "confinement", file)
 
 
 # Working directories.

@@ -1,4 +1,4 @@
-"""Was a run ever started? The run file says so to any keeper: never two starts, and nothing is called lost that is not."""
+"""Was a run ever started? The run file tells any keeper: never two starts, and nothing is called lost that is not."""
 
 from __future__ import annotations
 

@@ -35,6 +35,28 @@ print("refused" if dialled.recv(1) == b"" else "believed", flush=True)
 """
 
 
+# Becomes a shim itself. Nobody is at the other end of its socket, so it dials.
+STARTS_A_SHIM = """
+import hmac, os, socket, sys
+from farspawn_core import shim, shim_binary
+os.chdir(sys.argv[1])
+token = hmac.digest(open("keeper.key", "rb").read(), b"never/1", "sha256")
+order = shim.Order(
+    run="never/1", token=token, prefix="logs/never.1", argv=["sh", "-c", "echo ran; sleep 600"], env={}, cwd="/",
+    programs=["/bin/sh"],
+)
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+ours.close()
+written = os.memfd_create("order")
+os.write(written, shim.encode(order))
+held = os.open("logs/never.1", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+given = [os.dup(each) for each in (written, theirs.fileno(), held)]
+for target, source in enumerate(given, 3):
+    os.dup2(source, target)
+os.execv(shim_binary.path(), ["farspawn-shim", "never/1"])
+"""
+
+
 @pytest.fixture
 def victim(keeper: ServedKeeper) -> int:
     keeper.spawn(VICTIM, ["sleep", "600"])
@@ -71,6 +93,19 @@ def test_a_task_cannot_claim_a_run_that_nobody_holds(keeper: ServedKeeper, key: 
     assert "never/1" not in keeper.told
 
 
+def test_a_shim_that_a_task_has_started_is_refused(keeper: ServedKeeper) -> None:
+    """The real one, with an order, a token and a run file as ours have them: but there is a shim above it."""
+    keeper.spawn("forger/1", [sys.executable, "-P", "-c", STARTS_A_SHIM, str(keeper.directory)])
+
+    until(lambda: "caller is no shim of ours" in keeper.log)
+    until(lambda: keeper.output("never/1") == "ran\n")
+    keeper.spawn("probe/1", ["true"])
+    keeper.until_over("probe/1")
+    assert "never/1" not in keeper.told
+    keeper.order(Kill("forger/1"))
+    assert keeper.until_over("forger/1").ended
+
+
 def test_somebody_outside_of_any_task_needs_the_file_too(keeper: ServedKeeper, victim: int) -> None:
     program = [sys.executable, "-I", "-S", "-c", FORGES, VICTIM, str(keeper.directory), "read"]
 
@@ -83,7 +118,8 @@ def test_a_killed_shim_loses_its_run_alone_and_what_it_ran_is_ended(keeper: Serv
     leader = keeper.until_started("loses/1").pid
     shim = proc.read(leader)
     assert shim is not None
-    below = until(lambda: len(found := descendants(shim.parent)) == 4 and found)
+    until(lambda: len(descendants(shim.parent)) == 4)
+    below = descendants(shim.parent)
 
     os.kill(shim.parent, signal.SIGKILL)
 

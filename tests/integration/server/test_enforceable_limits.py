@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import grpc
 import pytest
 from support.agent import Agent
 from support.command import farspawnd_says
+from support.policed import policed
 from support.refused import refused
 from support.tasks import launch, new_id
+from support.waiting import until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2, task_pb2
@@ -47,7 +51,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_launch_that_asks_for_another_one_is_refused(agent: Agent, name: str) -> None:
-    spec = task_pb2.TaskSpec(argv=["true"], resources=task_pb2.Resources(**{name: 1 << 20}))
+    spec = task_pb2.TaskSpec(argv=["true"])
+    setattr(spec.resources, name, 1 << 20)
 
     refusal = refused(lambda: agent.stub.LaunchTask(pb.LaunchTaskRequest(task_id=new_id(), spec=spec)))
 
@@ -66,3 +71,23 @@ def test_an_agent_whose_owner_asks_for_another_one_does_not_start(tmp_path: Path
         assert said.code == BAD_CONFIGURATION
         assert f"{config}:3 ceilings.{name}: this site cannot enforce it" in said.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_a_server_that_is_started_again_on_such_settings_ends_the_agent(name: str) -> None:
+    with policed("") as site:
+        site.config.write_text(f"[ceilings]\n{name} = 1000\n")
+
+        os.kill(site.server_pid, signal.SIGKILL)
+
+        assert site.wait() == BAD_CONFIGURATION
+        assert f"{site.config}:2 ceilings.{name}: this site cannot enforce it" in site.log
+
+
+def test_a_reload_of_such_settings_changes_nothing(name: str) -> None:
+    with policed("[limits]\nmax_live_tasks = 7\n") as site:
+        site.config.write_text(f"[limits]\nmax_live_tasks = 8\n[ceilings]\n{name} = 1000\n")
+
+        os.kill(site.keeper_pid, signal.SIGHUP)
+
+        until(lambda: "new settings cannot be used" in site.log)
+        assert site.stub.GetSite(pb.GetSiteRequest()).site.limits.max_live_tasks == 7

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.hanging import hung_program
@@ -129,7 +130,7 @@ def test_a_start_that_hangs_can_be_killed(tmp_path: Path) -> None:
     ],
 )
 def test_why_nothing_was_started_is_told(
-    argv: list[str], fields: dict[str, object], error: int, step: Phase, path: str, tmp_path: Path
+    argv: list[str], fields: dict[str, Any], error: int, step: Phase, path: str, tmp_path: Path
 ) -> None:
     with OneShim(tmp_path, argv, **fields) as run:
         over = run.until("over")

@@ -7,6 +7,7 @@ import os
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.disks import small_disk
@@ -25,7 +26,7 @@ def moments(run: OneShim) -> list[tuple[int, int, int]]:
     return list(_MOMENT.iter_unpack(run.run_file.read_bytes()[shim.HEAD_BYTES :]))
 
 
-def shell(tmp_path: Path, script: str, **fields: object) -> OneShim:
+def shell(tmp_path: Path, script: str, **fields: Any) -> OneShim:
     run = OneShim(tmp_path, ["sh", "-c", script], **fields)
     run.until("over")
     return run

@@ -116,6 +116,16 @@ def test_a_group_that_is_gone_is_borne(group: Cgroup) -> None:
     assert group.out_of_memory() is None
 
 
+def test_every_user_may_read_a_group_whatever_our_umask(group: Cgroup) -> None:
+    before = os.umask(0o077)
+    try:
+        below = Cgroup(Path(group.path) / "below")
+    finally:
+        os.umask(before)
+
+    assert os.stat(below.path).st_mode & 0o777 == 0o755
+
+
 def test_a_group_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 

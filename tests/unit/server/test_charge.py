@@ -13,7 +13,7 @@ import pytest
 from support.ground import Site, settle
 from support.values import EXIT_0, MOMENT, a_stop, a_task, in_state
 
-from farspawn_server.keeper.messages import Ended, Holding, Outputs
+from farspawn_server.keeper.messages import Ended, Holding
 from farspawn_server.store import StoreError
 from farspawn_server.supervisor import charge as charge_module
 from farspawn_server.supervisor import steps
@@ -35,6 +35,12 @@ def with_site(directory: Path, work: Callable[[Site], Awaitable[_T]]) -> _T:
         return await asyncio.wait_for(work(Site(directory)), 60)
 
     return asyncio.run(run())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Give way until something is so."""
+    while not condition():  # noqa: ASYNC110  # nobody rings for it; with_site has a deadline
+        await asyncio.sleep(0.001)
 
 
 def states(tasks: list[Task]) -> list[State]:
@@ -165,13 +171,11 @@ def test_a_stop_goes_through_without_the_disk_and_is_stored_when_there_is_room(
         setattr(site.disk, trouble, True)
         task = await one.stop(a_stop(signal_at=0, kill_at=0))
         assert task.state is State.STOPPING
-        while ("kill", RUN) not in site.keeper.told:
-            await asyncio.sleep(0.01)
+        await until(lambda: not (("kill", RUN) not in site.keeper.told))
         assert site.disk.stored == []
         site.disk.full = False
         site.disk.go_on()
-        while not site.disk.stored or site.disk.stored[-1].times.killed is None:
-            await asyncio.sleep(0.01)
+        await until(lambda: not (not site.disk.stored or site.disk.stored[-1].times.killed is None))
         one.hold(replace(RUNS, ended=Ended(MOMENT.wall, signal=9), alive=False))
         await settle(one)
 
@@ -192,8 +196,7 @@ def test_an_end_is_told_only_when_it_is_stored(tmp_path: Path, monkeypatch: pyte
         await asyncio.wait(one.under_way)
         assert (one.task.state, site.published.all) == (State.RUNNING, [])
         site.disk.full = False
-        while one.task.state is State.RUNNING:
-            await asyncio.sleep(0.01)
+        await until(lambda: one.task.state is not State.RUNNING)
 
         assert site.disk.stored == site.published.all == [one.task]
 
@@ -223,8 +226,7 @@ def test_a_stop_signals_all_or_the_leader_while_there_is_one(
         task = in_state(State.RUNNING) if leader_lives else in_state(State.RUNNING).leader_ended(EXIT_0)
         one = site.charge(task)
         await one.stop(replace(a_stop(signal_at=0, kill_at=1 << 62), scope=scope))
-        while len(site.keeper.told) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: not (len(site.keeper.told) < 2))
 
         assert site.keeper.told == [("signal", RUN, 15, tree), ("signal", RUN, signal.SIGCONT, tree)]
 
@@ -240,13 +242,11 @@ def test_what_cannot_be_ended_is_told_while_it_lives_and_not_stored(
         one = site.charge(in_state(State.RUNNING))
         site.keeper.members_now = [STUCK, (71, "other", "S", 1)]
         await one.stop(a_stop(signal_at=0, kill_at=0))
-        while not one.task.unkillable:
-            await asyncio.sleep(0.001)
+        await until(lambda: bool(one.task.unkillable))
         told = one.task.unkillable
         stored = len(site.disk.stored)
         site.keeper.members_now = []
-        while one.task.unkillable:
-            await asyncio.sleep(0.001)
+        await until(lambda: not (one.task.unkillable))
 
         assert told == (
             Survivor(70, "stuck", "uninterruptible sleep"),
@@ -265,8 +265,7 @@ def test_before_sigkill_only_those_are_told_whom_the_kernel_keeps_from_being_sig
         one = site.charge(in_state(State.RUNNING))
         site.keeper.members_now = [STUCK, (71, "other", "S", 1)]
         await one.stop(a_stop(signal_at=0, kill_at=1 << 62))
-        while not one.task.unkillable:
-            await asyncio.sleep(0.001)
+        await until(lambda: bool(one.task.unkillable))
 
         assert [each.pid for each in one.task.unkillable] == [71]
 

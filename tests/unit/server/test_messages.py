@@ -43,7 +43,7 @@ holdings = st.builds(
     alive=st.booleans(),
     lost=st.booleans(),
     shut_down=st.booleans(),
-    outputs=st.none() | st.builds(Outputs, st.lists(numbers, min_size=2, max_size=2)),
+    outputs=st.none() | st.builds(Outputs, st.lists(numbers, min_size=2, max_size=2), error_number=numbers),
 )
 KINDS: dict[str, Any] = dict(messages._KINDS)
 
@@ -60,6 +60,9 @@ def any_message() -> st.SearchStrategy[Message]:
         env=st.dictionaries(texts, texts, max_size=3),
         cwd=texts,
         prefix=texts,
+        merge_output=st.booleans(),
+        log_bytes=numbers,
+        mask=numbers,
         confinement=st.builds(
             Confinement,
             directories=st.lists(texts, max_size=2),

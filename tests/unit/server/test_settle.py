@@ -73,6 +73,13 @@ def test_a_task_whose_shim_was_killed_is_lost_once_nothing_of_it_lives() -> None
     assert "shim" in task.outcome.message
 
 
+@pytest.mark.parametrize("told", [None, known([30, 0], [3, 0])])
+def test_what_a_killed_shim_had_not_written_yet_nobody_knows(told: messages.Outputs | None) -> None:
+    task = settled(in_state(State.RUNNING), replace(ENDED, lost=True, outputs=told), MOMENT)
+
+    assert (task.state, task.outputs) == (State.EXITED, Outputs(cut_off=True))
+
+
 def test_a_task_whose_shim_was_killed_before_it_told_of_a_leader_is_lost() -> None:
     lost = settled(a_task(), Holding("uid-1/1", lost=True, alive=False), MOMENT)
 
@@ -120,7 +127,9 @@ def cleaning() -> Task:
 
 
 def test_a_cleanup_adds_to_the_output_of_its_attempt() -> None:
-    ran = Holding("uid-1/1/cleanup", pid=8, ended=Ended(MOMENT.wall, code=0), alive=False, outputs=known([30, 0], [3, 0]))
+    ran = Holding(
+        "uid-1/1/cleanup", pid=8, ended=Ended(MOMENT.wall, code=0), alive=False, outputs=known([30, 0], [3, 0])
+    )
 
     task = settled(cleaning(), ran, MOMENT)
 
