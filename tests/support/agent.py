@@ -52,8 +52,8 @@ def farspawnd(*options: str) -> list[str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return our environment without what would configure an agent or a client."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FARSPAWN")}
+    """Return our environment without what would configure an agent or a client, but with the shim to be tested."""
+    return {n: value for n, value in os.environ.items() if n == "FARSPAWN_SHIM" or not n.startswith("FARSPAWN")}
 
 
 class Agent:
