@@ -28,10 +28,10 @@
 
 enum { NOT_EXECUTED = 127 };
 
-struct failure {
+struct failure { /* no larger than what a pipe takes at once, whatever its size */
     int32_t error;
     uint32_t step;
-    char path[PATH_MAX];
+    char path[PIPE_BUF - 8];
 };
 
 /* What the order's strings are, once they are in our memory. */
@@ -49,7 +49,7 @@ void leader_fail(int error, enum step step, const char *path)
     failure.error = error;
     failure.step = step;
     snprintf(failure.path, sizeof failure.path, "%s", path);
-    ssize_t written = write(report, &failure, sizeof failure);
+    ssize_t written = write(report, &failure, offsetof(struct failure, path) + strlen(failure.path) + 1);
     (void)written; /* a shim that does not hear it is dead */
     _exit(NOT_EXECUTED);
 }
@@ -272,7 +272,7 @@ void leader_note_execution(struct shim *shim)
         return;
     close(shim->executed);
     shim->executed = NOWHERE;
-    if (size == sizeof failure) {
+    if (size > (ssize_t)offsetof(struct failure, path)) {
         failure.path[sizeof failure.path - 1] = '\0';
         fail(shim, failure.error, failure.step, failure.path);
         return;

@@ -46,7 +46,7 @@ static void wake(int number)
 static void take_signals(sigset_t *waiting)
 {
     sigset_t all;
-    struct sigaction child = {.sa_handler = wake, .sa_flags = SA_NOCLDSTOP};
+    struct sigaction child = {.sa_handler = wake}; /* of stops too: a traced child waits for us in one */
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     sigaction(SIGCHLD, &child, NULL);
@@ -129,6 +129,7 @@ static void look(void)
     bool reaped = false;
     bool children = tree_reap(&shim, &reaped);
     uint32_t before = shim.report.flags;
+    shim.childless = !children;
     if (shim.over)
         return;
     if (!children && leader_is_over() && cgroup_empty(&shim)) {
@@ -152,7 +153,7 @@ static int64_t patience(void)
         until = sooner(until, shim.kill_at);
     if (shim.output[0].waiting || shim.output[1].waiting)
         until = sooner(until, now + OUTPUT_RETRY);
-    if (!shim.over && leader_is_over() && (shim.order.flags & ORDER_CGROUP))
+    if (!shim.over && shim.childless && leader_is_over())
         until = sooner(until, now + CGROUP_LOOK);
     return until == FOR_EVER ? FOR_EVER : until > now ? until - now : 0;
 }
@@ -226,6 +227,8 @@ int main(void)
     shim.report.flags = REPORT_ALIVE;
     if (!read_order())
         fail(EPROTO, STEP_SPAWN, "order");
+    else if (!tree_open())
+        fail(errno, STEP_SPAWN, "/proc");
     else if (!take_run())
         fail(errno, STEP_OUTPUT, shim.paths);
     else
