@@ -28,10 +28,10 @@
 
 enum { NOT_EXECUTED = 127 };
 
-struct failure { /* no larger than what a pipe takes at once, whatever its size */
+struct failure {
     int32_t error;
     uint32_t step;
-    char path[PIPE_BUF - 8];
+    char path[PATH_BYTES_AT_MOST];
 };
 
 /* What the order's strings are, once they are in our memory. */
@@ -253,6 +253,7 @@ void leader_start(struct shim *shim)
         note_leader(shim);
     }
     close(executed[1]);
+    fcntl(executed[0], F_SETFL, O_NONBLOCK);
     shim->executed = executed[0];
     close(streams[0]);
     close(streams[1]);
@@ -260,19 +261,23 @@ void leader_start(struct shim *shim)
         close(streams[2]);
 }
 
-/* Hear what became of the execution, if it is decided. */
+/* Hear what became of the execution, if it is decided: the end of the pipe, or a failure before it. */
 void leader_note_execution(struct shim *shim)
 {
     static struct failure failure;
+    static size_t heard; /* a pipe may take less at once than a long path has */
+    ssize_t size = 1;
     if (shim->executed == NOWHERE)
         return;
-    fcntl(shim->executed, F_SETFL, O_NONBLOCK);
-    ssize_t size = read(shim->executed, &failure, sizeof failure);
+    while (size > 0 && heard < sizeof failure) {
+        size = read(shim->executed, (char *)&failure + heard, sizeof failure - heard);
+        heard += size > 0 ? (size_t)size : 0;
+    }
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     close(shim->executed);
     shim->executed = NOWHERE;
-    if (size > (ssize_t)offsetof(struct failure, path)) {
+    if (heard > offsetof(struct failure, path)) {
         failure.path[sizeof failure.path - 1] = '\0';
         fail(shim, failure.error, failure.step, failure.path);
         return;
@@ -281,6 +286,6 @@ void leader_note_execution(struct shim *shim)
         return;
     shim->report.phase = RUNNING; /* or ended by a signal before it came so far: its exit will tell */
     shim->report.pid = shim->leader;
-    note_leader(shim);
     shim->unsent = true;
+    note_leader(shim);
 }

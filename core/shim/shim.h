@@ -23,6 +23,7 @@
 #include "protocol.h"
 
 #define NOWHERE (-1)
+#define PATH_BYTES_AT_MOST (PATH_MAX + 1) /* one that is too long is still told */
 #define PATH_BYTES 256 /* of the paths that the shim itself opens */
 
 struct output {
@@ -67,7 +68,7 @@ struct shim {
     unsigned dials;       /* in vain */
     int64_t dial_at;
     /* Last, and apart from what is always used: a page that nobody touches costs no memory. */
-    char failed_path[PATH_MAX];
+    char failed_path[PATH_BYTES_AT_MOST];
     uint8_t written[WRITE_BYTES]; /* what waits for room in the input */
 };
 

@@ -58,7 +58,7 @@ def test_the_owner_of_a_reused_pid_is_left_alone(*, was_being_killed: bool) -> N
             agent.check_log()
 
         assert status.state == task_pb2.TASK_STATE_LOST
-        assert status.outcome.cause == task_pb2.CAUSE_KEEPER_LOST
+        assert status.outcome.cause == task_pb2.CAUSE_SUPERVISION_LOST
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert _is_untouched(owner)
 

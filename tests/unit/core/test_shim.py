@@ -23,7 +23,8 @@ def recorded() -> list[bytes]:
 
 def order(**more: object) -> Order:
     fields: dict[str, object] = {
-        "run": "task/1", "token": b"t" * 32, "prefix": "logs/task.1", "argv": ["a", ""], "env": {"A": "1"},
+        "run": "task/1", "token": b"t" * 32, "run_file": "logs/task.1",
+        "prefix": "logs/task.1", "argv": ["a", ""], "env": {"A": "1"},
         "cwd": "/", "programs": ["/bin/a", "/a"],
     }  # fmt: skip
     return Order(**{**fields, **more})  # type: ignore[arg-type]
