@@ -28,7 +28,7 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
-_COOKIE = "FARSPAWN_TASK_UID"
+_UID = "FARSPAWN_TASK_UID"
 
 
 class Site:
@@ -120,7 +120,7 @@ class Site:
 
     def traces(self, uid: str) -> list[proc.Process]:
         """Return the live processes that carry this uid."""
-        found = (proc.read(pid) for pid in proc.everything() if proc.environment_value(pid, _COOKIE) == uid)
+        found = (proc.read(pid) for pid in proc.everything() if proc.environment_value(pid, _UID) == uid)
         return [process for process in found if process is not None and process.alive]
 
     def below(self) -> list[proc.Process]:

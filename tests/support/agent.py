@@ -241,12 +241,6 @@ class Agent:
         print(self.log)  # pytest shows it beside a failure
         assert not left, f"left over when the agent had ended: {left}"
 
-    def forgive(self) -> None:
-        """End what is left of tasks without failing for it. For tests that kill the keeper, whose doing it is."""
-        for process in self._left():
-            proc.send(process, signal.SIGKILL)
-        until(lambda: not self._left())
-
     def _note_processes(self) -> None:
         self._known |= {process.key for process in self.task_processes()}
 

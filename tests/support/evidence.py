@@ -79,6 +79,10 @@ class Scene:
         """Let whoever waits at a gate go on, or whoever comes next."""
         os.write(self._gates[name], b"\n")
 
+    def let_all_pass(self, name: str) -> None:
+        """Let thousands go on."""
+        os.write(self._gates[name], b"\n" * 4096)
+
     def open_gates(self) -> None:
         """Let everybody pass who comes."""
         for gate in self._gates.values():

@@ -292,8 +292,10 @@ class Shims:
         evidence, holder = runfile.look(run.uid)
         if evidence is not Evidence.HELD:
             self._shim_ended(run)
-        elif holder != run.pid:
+            return
+        if holder != run.pid:
             self._identify(run, holder)
+        _continue(holder)  # one that is stopped does not dial
 
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link

@@ -116,9 +116,9 @@ class Cell:
         """Return the shim of a task's first attempt, or with "/cleanup" that of the cleanup after it."""
         return shim_of(f"{self.uids[actor.task_id]}/1{run}")
 
-    def kill_shim(self, actor: Actor, run: str = "") -> None:
-        """Kill it."""
-        assert proc.send(self.shim_of(actor, run), signal.SIGKILL)
+    def signal_shim(self, actor: Actor, number: int = signal.SIGKILL, *, run: str = "") -> None:
+        """Signal it."""
+        assert proc.send(self.shim_of(actor, run), number)
 
     def until_ended(self, *actors: Actor) -> None:
         """Wait until tasks have ended."""

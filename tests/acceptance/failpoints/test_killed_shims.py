@@ -21,32 +21,33 @@ from support.hanging import hung_program
 from support.tasks import plan, shell
 from support.waiting import until
 
+from farspawn.v1 import task_pb2
 from farspawn_core import proc
 
-_Kill = Callable[[], None]
+_Strike = Callable[[], None]
 
 
-def under_its_keeper(_: Cell, kill: _Kill) -> None:
-    kill()
+def under_its_keeper(_: Cell, strike: _Strike) -> None:
+    strike()
 
 
-def just_before_its_keeper(cell: Cell, kill: _Kill) -> None:
-    kill()
+def just_before_its_keeper(cell: Cell, strike: _Strike) -> None:
+    strike()
     killed_at = time.time_ns()
     cell.agent.kill_keeper_only()
     cell.agent.until_back(killed_at)
 
 
-def between_two_keepers(cell: Cell, kill: _Kill) -> None:
+def between_two_keepers(cell: Cell, strike: _Strike) -> None:
     with cell.agent.down():
-        kill()
+        strike()
 
 
-def under_the_next_keeper(cell: Cell, kill: _Kill) -> None:
+def under_the_next_keeper(cell: Cell, strike: _Strike) -> None:
     killed_at = time.time_ns()
     cell.agent.kill_keeper_only()
     cell.agent.until_back(killed_at)
-    kill()
+    strike()
 
 
 WHEN = [under_its_keeper, just_before_its_keeper, between_two_keepers, under_the_next_keeper]
@@ -59,30 +60,30 @@ def crash() -> Iterator[Cell]:
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_of_what_is_starting(crash: Cell, when: Callable[[Cell, _Kill], None], tmp_path: Path) -> None:
+def test_of_what_is_starting(crash: Cell, when: Callable[[Cell, _Strike], None], tmp_path: Path) -> None:
     with hung_program(tmp_path / "hung") as program:
         starting = Actor(task_id="starting", argv=[program.path], endings=[LOST])
         crash.launch(starting)
         program.until_executing()
 
-        when(crash, partial(crash.kill_shim, starting))
+        when(crash, partial(crash.signal_shim, starting))
 
         _check(crash, starting)
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_of_what_runs(crash: Cell, when: Callable[[Cell, _Kill], None]) -> None:
+def test_of_what_runs(crash: Cell, when: Callable[[Cell, _Strike], None]) -> None:
     running = Actor(task_id="running", argv=shell(WAITS_BESIDE_A_CHILD), endings=[LOST], cleanup=CLEANS_UP_WITH_6)
     crash.launch(running)
     crash.until_started(running)
 
-    when(crash, partial(crash.kill_shim, running))
+    when(crash, partial(crash.signal_shim, running))
 
     _check(crash, running)
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_of_what_has_left_a_child(crash: Cell, when: Callable[[Cell, _Kill], None]) -> None:
+def test_of_what_has_left_a_child(crash: Cell, when: Callable[[Cell, _Strike], None]) -> None:
     left = Actor(
         task_id="left",
         argv=shell(LEAVES_A_STUBBORN_CHILD_WITH_3),
@@ -94,7 +95,7 @@ def test_of_what_has_left_a_child(crash: Cell, when: Callable[[Cell, _Kill], Non
     crash.scene.let_one_pass(left.task_id)
     until(lambda: crash.poll(left.task_id).times.HasField("leader_exited"))
 
-    when(crash, partial(crash.kill_shim, left))
+    when(crash, partial(crash.signal_shim, left))
 
     _check(crash, left)
 
@@ -106,7 +107,7 @@ def test_of_what_has_ended_and_was_told_to_a_keeper_that_lives(crash: Cell) -> N
 
     with _stopped(crash.agent.server_pid):
         _end(crash, ended)
-        crash.kill_shim(ended)
+        crash.signal_shim(ended)
 
     _check(crash, ended)
 
@@ -118,13 +119,13 @@ def test_of_what_has_ended_while_nobody_was_there(crash: Cell) -> None:
 
     with crash.agent.down():
         _end(crash, ended)
-        crash.kill_shim(ended)
+        crash.signal_shim(ended)
 
     _check(crash, ended)
 
 
 @pytest.mark.parametrize("when", WHEN)
-def test_of_what_cleans_up(crash: Cell, when: Callable[[Cell, _Kill], None]) -> None:
+def test_of_what_cleans_up(crash: Cell, when: Callable[[Cell, _Strike], None]) -> None:
     tidy = Actor(
         task_id="tidy",
         argv=shell(WAITS),
@@ -137,13 +138,27 @@ def test_of_what_cleans_up(crash: Cell, when: Callable[[Cell, _Kill], None]) -> 
     crash.scene.let_one_pass(tidy.task_id)
     until(crash.scene.cleaned)
 
-    when(crash, partial(crash.kill_shim, tidy, "/cleanup"))
+    when(crash, partial(crash.signal_shim, tidy, run="/cleanup"))
 
     _check(crash, tidy)
 
 
+@pytest.mark.parametrize("when", WHEN)
+def test_one_that_is_stopped_is_continued(crash: Cell, when: Callable[[Cell, _Strike], None]) -> None:
+    """The recorder sees to it that nobody is told less of the task meanwhile than before."""
+    running = Actor(task_id="running", argv=shell(WAITS), endings=[("exit_code", 5, COMPLETED)])
+    crash.launch(running)
+    crash.until_started(running)
+
+    when(crash, partial(crash.signal_shim, running, signal.SIGSTOP))
+    told = crash.poll(running.task_id)
+
+    assert told.state == task_pb2.TASK_STATE_RUNNING
+    _check(crash, running)
+
+
 def _check(crash: Cell, victim: Actor) -> None:
-    if not victim.cleanup:
+    if LOST in victim.endings and not victim.cleanup:
         crash.until_ended(victim)
     crash.check_living()
     crash.scene.open_gates()
