@@ -8,12 +8,12 @@ PACKAGES := core server client tests benchmarks examples scripts
 CHAOS_MINUTES ?= 15
 FUZZ ?= 10
 
-# The shim, and what it is built into for the tests: with sanitizers, and as a fuzzer. They need a C compiler that has
-# the sanitizers' libraries; the shim that is installed does not, see core/shim/compiler.py.
+# The shim, and what it is built into for the tests: with sanitizers, and as a fuzzer. They take the C library of the
+# sanitizers in place of the shim's own; what is installed does not, see core/shim/compiler.py.
 SHIM := $(wildcard core/shim/*.[ch])
-SHIM_SOURCES := $(filter %.c,$(SHIM))
+SHIM_SOURCES := $(filter-out %/libc.c,$(filter %.c,$(SHIM)))
 GCC := $(shell command -v gcc)
-SANITIZED = $(CC) -std=c11 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer \
+SANITIZED = $(CC) -std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 
 .PHONY: help setup demo test test-all quick check check-vm lint types imports drift stubs analyse sanitize wheels bench chaos fuzz clean
@@ -62,7 +62,7 @@ imports: setup
 analyse: setup ## Look for faults in the shim without running it
 	$(BIN)/cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 core/shim
 ifdef GCC
-	for source in $(SHIM_SOURCES); do $(GCC) -std=c11 -O2 -fanalyzer -Werror -c -o /dev/null $$source || exit; done
+	for source in $(SHIM_SOURCES); do $(GCC) -std=gnu11 -O2 -fanalyzer -Werror -c -o /dev/null $$source || exit; done
 else
 	@echo "SKIPPED: gcc -fanalyzer, for there is no gcc here"
 endif

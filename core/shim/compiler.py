@@ -1,7 +1,7 @@
 """Compile the shim, to one static program that runs on any Linux of its machine, whatever C library that has.
 
-By the C compiler that is there, if it can link statically; else by the one in the `ziglang` package from PyPI, which
-brings musl along, and which is large: so only where it is needed. FARSPAWN_SHIM_MACHINE names another machine to
+By the C compiler that is there; else by the one in the `ziglang` package from PyPI, which brings headers along, and which
+is large: so only where it is needed. FARSPAWN_SHIM_MACHINE names another machine to
 compile for, always by Zig: so releases are built, and they are the smaller for it.
 """
 
@@ -29,13 +29,16 @@ ZIG_MACHINES = ("x86_64", "aarch64")
 """Those that Zig is used for: whose wheels exist on PyPI, and whose results are tested."""
 
 FLAGS = (
-    *("-std=c11", "-O2", "-static", "-Wall", "-Wextra", "-Werror"),
-    # Undefined first: distributions' compilers have a level of their own. musl knows none, and does not mind.
-    *("-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro,-z,now"),
+    *("-std=gnu11", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-fstack-protector-strong", "-Wl,-z,relro,-z,now"),
     *("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-s"),
 )
-# The kernel's headers are what musl-gcc often lacks, and the static C library what distributions pack separately.
-PROBE = "#include <linux/sched.h>\n#include <stdlib.h>\nint main(void) { return EXIT_SUCCESS; }\n"
+# By the compiler that is here: libc.c is the only library, so none has to be installed. The guard of the stack is in a
+# variable, for there is no thread-local storage; and nothing is there that _FORTIFY_SOURCE could call.
+ALONE = ("-nostdlib", "-ffreestanding", "-fno-builtin", "-mstack-protector-guard=global", "-U_FORTIFY_SOURCE")
+# Zig refuses to protect the stack without a C library; it brings musl, which starts as quickly.
+LIBRARY = "libc.c"
+# The kernel's headers and a C library's are all that is wanted.
+PROBE = "#include <linux/sched.h>\n#include <stdlib.h>\nvoid _start(void);\nvoid _start(void) { for (;;); }\n"
 
 
 class NoCompilerError(RuntimeError):
@@ -43,10 +46,10 @@ class NoCompilerError(RuntimeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "farspawn's shim is written in C, and no C compiler here can compile it to a static program.\n"
-            "Install one, with the static C library and the kernel's headers:\n"
+            "farspawn's shim is written in C, and no C compiler here can compile it.\n"
+            "Install one, with the headers of the kernel and of a C library:\n"
             "  Debian, Ubuntu:  apt install gcc libc6-dev\n"
-            "  Fedora, RHEL:    dnf install gcc glibc-static\n"
+            "  Fedora, RHEL:    dnf install gcc glibc-devel\n"
             "  Alpine:          apk add gcc musl-dev linux-headers\n"
             f"or, without root, on {' or '.join(ZIG_MACHINES)}: pip install {ZIGLANG}"
         )
@@ -74,8 +77,10 @@ def compile_shim() -> None:
         NoCompilerError: by nothing.
         subprocess.CalledProcessError: the compiler has said why.
     """
-    sources = sorted(path for path in HERE.glob("*.c") if not path.name.startswith("fuzz_"))
-    compiler = [*(_compiler() or _zig()), *FLAGS]
+    here = _compiler()
+    compiler = [*here, *FLAGS, *ALONE] if here else [*_zig(), *FLAGS]
+    left_out = ("fuzz_",) if here else ("fuzz_", LIBRARY)
+    sources = sorted(path for path in HERE.glob("*.c") if not path.name.startswith(left_out))
     made_of = [" ".join(compiler).encode(), *(path.read_bytes() for path in (*sources, *sorted(HERE.glob("*.h"))))]
     recipe = hashlib.sha256(b"\0".join(made_of)).hexdigest()
     if BINARY.exists() and RECIPE.exists() and RECIPE.read_text(encoding="ascii") == recipe:
@@ -98,16 +103,16 @@ def _machine() -> str:
 
 @functools.cache
 def _compiler() -> tuple[str, ...]:
-    """Return the command of the first C compiler here that can link statically; empty: none can."""
+    """Return the command of the first C compiler here that can do it; empty: none can."""
     if "FARSPAWN_SHIM_MACHINE" in os.environ:
         return ()
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "probe.c"
         source.write_text(PROBE, encoding="utf-8")
-        for name in (os.environ.get("CC", ""), "musl-gcc", "cc", "gcc", "clang"):
+        for name in (os.environ.get("CC", ""), "cc", "gcc", "clang"):
             command = tuple(shlex.split(name))
             if command and shutil.which(command[0]):
-                probe = [*command, *FLAGS, str(source), "-o", f"{scratch}/probe"]
+                probe = [*command, *FLAGS, *ALONE, str(source), "-o", f"{scratch}/probe"]
                 if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
                     return command
     return ()

@@ -41,8 +41,7 @@ static void score_for_oom(int score)
 void confine_limits(const struct order *order)
 {
     score_for_oom(order->oom_score_adj);
-    errno = 0;
-    if (order->niceness && nice(order->niceness) == -1 && errno)
+    if (order->niceness && setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + order->niceness))
         leader_fail(errno, STEP_CONFINEMENT, "niceness");
     limit("processes", RLIMIT_NPROC, order->processes, order->processes);
     limit("cpu_seconds", RLIMIT_CPU, order->cpu_seconds, order->cpu_seconds + 1); /* SIGXCPU first, which says why */
@@ -82,13 +81,27 @@ void confine_user(const struct order *order, const gid_t *groups)
         leader_fail(errno, STEP_CONFINEMENT, "user");
 }
 
+/* The path of a file without symbolic links, as the kernel has it; false with errno if it cannot be opened. */
+bool real_path(const char *path, char into[PATH_MAX])
+{
+    char descriptor[32];
+    int file = open(path, O_PATH | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    snprintf(descriptor, sizeof descriptor, "/proc/self/fd/%d", file);
+    ssize_t size = readlink(descriptor, into, PATH_MAX - 1);
+    close(file);
+    into[size > 0 ? size : 0] = '\0';
+    return size > 0;
+}
+
 /* Whether `path` is one of these directories or within, symbolic links resolved on both sides. */
 static bool is_within(const char *path, char *const *allowed)
 {
     static char root[PATH_MAX];
     for (; *allowed; allowed++) {
         /* A relative one would depend on where we happen to be: it admits nothing. */
-        if ((*allowed)[0] != '/' || !realpath(*allowed, root))
+        if ((*allowed)[0] != '/' || !real_path(*allowed, root))
             continue;
         size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
         if (strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == '\0'))

@@ -57,10 +57,7 @@ void keeper_answer(struct shim *shim, const void *message, size_t size)
     memcpy(answers[unsent++].bytes, message, size);
 }
 
-bool keeper_has_unsent_answers(void)
-{
-    return unsent > 0;
-}
+bool keeper_has_unsent_answers(void) { return unsent > 0; }
 
 void keeper_flush(struct shim *shim)
 {

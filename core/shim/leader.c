@@ -136,7 +136,7 @@ static const char *checked_program(const struct plan *plan)
     const char *program = find_program(plan);
     if (plan->sha256[0] == '\0')
         return program;
-    if (!realpath(program, real))
+    if (!real_path(program, real))
         leader_fail(errno, STEP_PROGRAM, program);
     int error = sha256_check(real, plan->sha256);
     if (error)

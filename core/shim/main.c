@@ -37,10 +37,7 @@ int64_t clock_ns(int which)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void wake(int number)
-{
-    (void)number; /* its arrival interrupts ppoll(2), which is all that matters */
-}
+static void wake(int number) { (void)number; /* its arrival interrupts ppoll(2), which is all that matters */ }
 
 /* Only SIGCHLD reaches us, and only while we wait: whatever a terminal, a systemd or a stranger sends is not for us. */
 static void take_signals(sigset_t *waiting)
@@ -100,10 +97,7 @@ static int64_t doubled(int64_t first, unsigned times, int64_t last)
     return times < 16 && first << times < last ? first << times : last;
 }
 
-static int64_t sooner(int64_t one, int64_t other)
-{
-    return one < other ? one : other;
-}
+static int64_t sooner(int64_t one, int64_t other) { return one < other ? one : other; }
 
 /* Kill all there is now, and come back: soon if something ended by it, for what it left behind is ours only now. The
  * walk itself must not be all that we do. */

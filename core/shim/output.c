@@ -43,15 +43,9 @@ bool output_open(struct shim *shim, int writing[2])
 }
 
 /* Whether it is worth waiting for bytes. */
-bool output_ready(const struct output *output)
-{
-    return output->pipe != NOWHERE && !output->waiting;
-}
+bool output_ready(const struct output *output) { return output->pipe != NOWHERE && !output->waiting; }
 
-static size_t which(const struct shim *shim, const struct output *output)
-{
-    return (size_t)(output - shim->output);
-}
+static size_t which(const struct shim *shim, const struct output *output) { return (size_t)(output - shim->output); }
 
 static bool open_file(struct shim *shim, struct output *output)
 {
@@ -233,10 +227,7 @@ static void pump(struct shim *shim, struct output *output, int parts)
     }
 }
 
-void output_pump(struct shim *shim, struct output *output)
-{
-    pump(shim, output, PARTS);
-}
+void output_pump(struct shim *shim, struct output *output) { pump(shim, output, PARTS); }
 
 /* Nothing of the run lives: move what is left, or count it as lost. A stranger who was given the pipe may go on. */
 void output_drain(struct shim *shim)

@@ -34,10 +34,7 @@ static const uint32_t constants[64] = {
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 };
 
-static uint32_t rotated(uint32_t word, int bits)
-{
-    return word >> bits | word << (32 - bits);
-}
+static uint32_t rotated(uint32_t word, int bits) { return word >> bits | word << (32 - bits); }
 
 static void compress(struct hash *hash)
 {
@@ -86,8 +83,9 @@ static void finish(struct hash *hash, char digits[65])
     for (int each = 0; each < 8; each++)
         length[each] = (uint8_t)(bits >> (56 - 8 * each));
     add(hash, length, sizeof length);
-    for (int each = 0; each < 8; each++)
-        snprintf(digits + 8 * (size_t)each, 9, "%08x", hash->state[each]);
+    for (size_t each = 0; each < 64; each++)
+        digits[each] = "0123456789abcdef"[hash->state[each / 8] >> (28 - 4 * (each % 8)) & 0xf];
+    digits[64] = '\0';
 }
 
 static bool is_same(const struct stat *one, const struct stat *other)
@@ -123,7 +121,7 @@ int sha256_check(const char *path, const char *expected)
     close(file);
     if (error)
         return error;
-    if (lstat(path, &after))
+    if (stat(path, &after))
         return errno;
     return is_same(&before, &after) && strcmp(digits, expected) == 0 ? 0 : EKEYREJECTED;
 }

@@ -8,6 +8,7 @@
  *   input.c     from the keeper to the run's standard input
  *   tree.c      everything that lives below us: find it, signal it, end it
  *   keeper.c    the conversation with the keeper
+ *   libc.c      the part of a C library that all of these need
  *
  * One thread. Nothing is allocated: what is here is all there is, however many processes the run has.
  */
@@ -86,6 +87,8 @@ _Noreturn void leader_fail(int error, enum step step, const char *path);
 void confine_limits(const struct order *order);
 void confine_user(const struct order *order, const gid_t *groups);
 void confine_directory(const char *path, char *const *allowed);
+
+bool real_path(const char *path, char into[PATH_MAX]);
 
 /* sha256.c: compare the file's hash with 64 hexadecimal digits; 0, or an errno, EKEYREJECTED for another hash */
 int sha256_check(const char *path, const char *expected);

@@ -8,7 +8,6 @@
  * ours. A chain that hops from process to process is met again at the next walk.
  */
 #define _GNU_SOURCE
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -64,6 +63,16 @@ static ssize_t contents(const char *path, char *into, size_t size)
     return got;
 }
 
+static bool is_digit(char letter) { return letter >= '0' && letter <= '9'; }
+
+static int number_at(const char *digits)
+{
+    int number = 0;
+    while (is_digit(*digits))
+        number = number * 10 + (*digits++ - '0');
+    return number;
+}
+
 static bool read_process(pid_t pid, struct process *process)
 {
     char path[32], line[512];
@@ -76,9 +85,13 @@ static bool read_process(pid_t pid, struct process *process)
         return false;
     *rest = '\0';
     snprintf(process->name, sizeof process->name, "%s", name + 1);
-    /* proc_pid_stat(5): state, ppid, and the number of threads as the 20th field of all. */
-    return sscanf(rest + 2, "%c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d", &process->state,
-                  &process->parent, &process->threads) == 3;
+    const char *field = rest + 2; /* proc_pid_stat(5): state, ppid, and the number of threads as the 20th of all */
+    process->state = *field;
+    process->parent = number_at(field + 2);
+    for (int number = 3; field && number < 20; number++)
+        field = strchr(field, ' ') ? strchr(field, ' ') + 1 : NULL;
+    process->threads = field ? number_at(field) : 0;
+    return field;
 }
 
 static bool is_alive(const struct process *process)
@@ -100,7 +113,7 @@ static void walk_children(pid_t pid, int thread, int depth, visit *visit, void *
         return;
     while ((got = read(file, part, sizeof part)) > 0)
         for (ssize_t each = 0; each < got; each++) {
-            if (isdigit((unsigned char)part[each])) {
+            if (is_digit(part[each])) {
                 child = child * 10 + (part[each] - '0');
                 continue;
             }
@@ -128,8 +141,8 @@ static void walk(pid_t pid, int depth, visit *visit, void *context)
     while ((size = syscall(SYS_getdents64, directory, entries, sizeof entries)) > 0)
         for (long at = 0; at < size;) {
             const struct entry *entry = (const struct entry *)(entries + at);
-            if (isdigit((unsigned char)entry->name[0]))
-                walk_children(pid, atoi(entry->name), depth, visit, context);
+            if (is_digit(entry->name[0]))
+                walk_children(pid, number_at(entry->name), depth, visit, context);
             at += entry->length;
         }
     close(directory);
@@ -205,10 +218,7 @@ static void list_one(pid_t pid, pid_t parent, void *context)
     memcpy(member->name, process.name, sizeof member->name);
 }
 
-void tree_list(struct members *found)
-{
-    walk(getpid(), 0, list_one, found);
-}
+void tree_list(struct members *found) { walk(getpid(), 0, list_one, found); }
 
 static void note_leader(struct shim *shim, int status, const struct rusage *used)
 {
