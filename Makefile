@@ -60,9 +60,9 @@ imports: setup
 	$(BIN)/lint-imports
 
 analyse: setup ## Look for faults in the shim without running it
-	$(BIN)/cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 core/shim
+	$(BIN)/cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 $(SHIM_SOURCES)
 ifdef GCC
-	for source in $(SHIM_SOURCES); do $(GCC) -std=gnu11 -O2 -fanalyzer -Werror -c -o /dev/null $$source || exit; done
+	for source in $(filter %.c,$(SHIM)); do $(GCC) -std=gnu11 -O2 -fanalyzer -Werror -c -o /dev/null $$source || exit; done
 else
 	@echo "SKIPPED: gcc -fanalyzer, for there is no gcc here"
 endif
