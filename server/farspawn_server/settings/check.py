@@ -10,7 +10,9 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from farspawn_server.policy.templates import Parameter
+import re2
+
+from farspawn_server.policy.templates import Parameter, matches
 from farspawn_server.settings.schema import (
     CeilingSettings,
     ParameterSettings,
@@ -170,9 +172,11 @@ def _parameter(key: str, name: str, parameter: ParameterSettings) -> _Problems:
     elif bool(parameter.pattern) + bool(parameter.choices) + is_integer != 1:
         yield key, "give exactly one check: pattern, choices, or minimum and maximum"
     try:
-        re.compile(parameter.pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        yield f"{key}.pattern", str(error)
+        matches(parameter.pattern, "")
+    except re2.error as error:
+        # RE2's error says what in bytes.
+        what = bytes(error.args[0]).decode(errors="replace")
+        yield f"{key}.pattern", f"{what}; see https://github.com/google/re2/wiki/Syntax"
         return
     if max(abs(parameter.minimum or 0), abs(parameter.maximum or 0)) > _MOST_BYTES:
         yield key, f"minimum and maximum: at most {_MOST_BYTES}"

@@ -108,7 +108,8 @@ class ParameterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """`[templates.NAME.parameters.NAME]`: what a caller may put in a placeholder; exactly one kind of check.
 
     Attributes:
-        pattern: a regular expression that the value matches whole.
+        pattern: a regular expression in RE2's syntax, which has no lookaround and no back-references; the value matches
+            it whole.
         choices: what it may be.
         minimum, maximum: of a decimal integer; both are given.
         default: the value if none is given; absent: one must be.

@@ -29,6 +29,7 @@ LEAST_LOG_BYTES = 64 * 1024
 MAX_RESOURCE = 1 << 60
 MOST_RESOURCES = {"niceness": 19, "open_files": 1 << 30, "processes": 1 << 22, "cpu_seconds": 3650 * 86_400}
 
+# Callers' text: each of these walks through it once, without a choice to come back to.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
