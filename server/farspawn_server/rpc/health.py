@@ -11,17 +11,19 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 
-from farspawn_server.rpc.handlers import abort, only, register, send
+from farspawn_server.rpc.handlers import Requests, abort, only, register, send
+from farspawn_server.rpc.parsing import parser
 from farspawn_server.task.errors import ReaderTooSlowError, SpecInvalidError
 
 NAME = health.SERVICE_NAME
 
 _Response = health_pb2.HealthCheckResponse
-_Requests = AsyncIterator[health_pb2.HealthCheckRequest]
 _Context = grpc.aio.ServicerContext[Any, Any]
+
+_parse = parser("Watch", health_pb2.HealthCheckRequest)
 
 
 class Health:
@@ -37,7 +39,7 @@ class Health:
         """Return the handler of each method, by its name."""
         kinds = {"Check": grpc.stream_unary_rpc_method_handler, "Watch": grpc.stream_stream_rpc_method_handler}
         methods = {"Check": self.check, "Watch": self.watch}
-        return {name: register(kinds[name], methods[name], health_pb2.HealthCheckRequest) for name in methods}
+        return {name: register(kinds[name], methods[name]) for name in methods}
 
     def report(self, *, serving: bool) -> None:
         """Tell whoever asks from now on, and whoever watches."""
@@ -45,14 +47,14 @@ class Health:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def check(self, requests: _Requests, context: _Context) -> Message:
+    async def check(self, requests: Requests, context: _Context) -> Message:
         """Check."""
         service = await _service(requests, context)
         if service not in self._services:
             await abort(context, grpc.StatusCode.NOT_FOUND, f"no service {service!r} here")
         return self._answer(service)
 
-    async def watch(self, requests: _Requests, context: _Context) -> None:
+    async def watch(self, requests: Requests, context: _Context) -> None:
         """Watch."""
         news = self._news(await _service(requests, context))
         try:
@@ -72,10 +74,10 @@ class Health:
         return answer
 
 
-async def _service(requests: _Requests, context: _Context) -> str:
+async def _service(requests: Requests, context: _Context) -> str:
     try:
-        request = await only(requests)
-    except (SpecInvalidError, DecodeError) as error:
+        request = await only(requests, _parse)
+    except SpecInvalidError as error:
         await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
     service: str = request.service
     return service

@@ -47,9 +47,7 @@ class Launcher:
 
     async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:
         """LaunchTask."""
-        task, created = await self._supervisor.launch(
-            caller, request.task_id, requests.spec(request.spec), dict(request.secrets)
-        )
+        task, created = await self._supervisor.launch(caller, *requests.launch(request))
         return pb.LaunchTaskResponse(task=replies.task(task), created=created)
 
     async def stop(self, caller: Caller, request: pb.StopTaskRequest) -> pb.StopTaskResponse:

@@ -19,7 +19,7 @@ from farspawn_server.rpc.tls import Certificates
 # gRPC does not check the names of channel arguments: each of these has a test that fails without it.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # on by default: a second agent on the same port would silently share the calls
-    ("grpc.max_receive_message_length", 16 << 20),  # room to be told by us, field by field, that argv is too long
+    ("grpc.max_receive_message_length", 4 << 20),  # twice what any method takes: room to be told by us, see parsing.py
     # What a connection may have us do at once. A client that opens and resets calls as fast as it can makes us do ten
     # times as much with 1024 of them. Who needs more takes more connections, as farspawn's clients do by themselves.
     ("grpc.max_concurrent_streams", 100),

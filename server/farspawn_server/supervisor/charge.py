@@ -14,7 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farspawn_core import failpoint
 from farspawn_server.audit import Record
@@ -24,6 +24,7 @@ from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.store import Store
 from farspawn_server.supervisor.deadlines import SURVIVAL_NS, due_stop, next_deadline
+from farspawn_server.supervisor.lag import LoopLag
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.readiness import until_ready
 from farspawn_server.supervisor.settle import settled
@@ -44,6 +45,7 @@ class Ground:
         hello: who the keeper is.
         next_revision: gives a greater number at each call.
         ended: is told of each task that reached a final state.
+        lag: how late we are to hear those who call.
     """
 
     store: Store
@@ -53,6 +55,7 @@ class Ground:
     changes: Changes
     next_revision: Callable[[], int]
     ended: Callable[[Charge], None]
+    lag: LoopLag = field(default_factory=LoopLag)
 
 
 class Charge:
@@ -67,13 +70,18 @@ class Charge:
         self._timer: asyncio.TimerHandle | None = None
         self._steps = Steps(task.uid)
         self._readiness: asyncio.Task[None] | None = None
-        self._lease_until: int | None = None
+        self._lease_ends: int | None = None  # on the clock of those who were heard in time
         self.renew_lease()
 
     def renew_lease(self) -> None:
         """Give the lease its full ttl again."""
         if (lease := self.task.terms.lease) is not None:
-            self._lease_until = time.monotonic_ns() + nanoseconds(lease.ttl)
+            self._lease_ends = time.monotonic_ns() - self._ground.lag.total + nanoseconds(lease.ttl)
+
+    @property
+    def _lease_until(self) -> int | None:
+        """When the lease is over. While the loop lags, a renewal that has come in time waits to be heard."""
+        return None if self._lease_ends is None else self._lease_ends + self._ground.lag.total
 
     @property
     def under_way(self) -> set[asyncio.Task[None]]:

@@ -25,6 +25,7 @@ from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.supervisor.lag import LoopLag
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
 from farspawn_server.supervisor.trimming import Trimmer
@@ -80,6 +81,7 @@ class Supervisor:
         self._registry = Registry()
         self._trimmer = Trimmer(logs, lambda: [charge.task for charge in self._registry.live()])
         self._trimming: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._changes = Changes(0, [])
         self._revision = 0
         self._ground: Ground | None = None  # None: recovery is not done
@@ -101,7 +103,9 @@ class Supervisor:
         if tasks:
             continue_after(tasks[-1].uid)
         failpoint.reach("server.recovery.loaded")
-        ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
+        lag = LoopLag()
+        self._measuring = asyncio.create_task(lag.measure())
+        ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended, lag)
         charges = [Charge(task, ground) for task in tasks]
         for charge in charges:
             self._registry.add(charge)
@@ -154,8 +158,9 @@ class Supervisor:
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
-        if self._trimming is not None:
-            self._trimming.cancel()
+        for endless in (self._trimming, self._measuring):
+            if endless is not None:
+                endless.cancel()
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
@@ -186,7 +191,7 @@ class Supervisor:
             StorageFullError, DrainingError, RecoveringError.
         """
         ground = self._ready()
-        rules.refuse_if_any([*rules.bad_launch(task_id, spec, secrets)])
+        rules.refuse_if_any(rules.bad_launch(task_id, spec, secrets))
         charge, created = await self._see_through(
             self._launch(ground, caller, TaskId(task_id or uuid7()), spec, secrets)
         )
@@ -202,7 +207,7 @@ class Supervisor:
             SpecInvalidError, TaskNotFoundError, PolicyDeniedError, StorageFullError, RecoveringError.
         """
         self._ready()
-        rules.refuse_if_any([*rules.bad_plan(plan, "plan")])
+        rules.refuse_if_any(rules.bad_plan(plan, "plan"))
         charge = self._registry.get(caller, task_id)
         whole = plan.or_else(charge.task.plan)
         if plan != StopPlan():  # the task's own was admitted with it
@@ -312,7 +317,7 @@ class Supervisor:
             SpecInvalidError, TaskNotFoundError, TaskNotRunningError, RecoveringError.
         """
         ground = self._ready()
-        rules.refuse_if_any([*rules.bad_signal(number, "signal")])
+        rules.refuse_if_any(rules.bad_signal(number, "signal"))
         task = self._registry.get(caller, task_id).task
         reached = 0
         if not task.state.final:
