@@ -10,6 +10,9 @@ google.rpc.BadRequest; google.rpc.RetryInfo where trying again helps.
 Any method may answer:
 - INVALID_ARGUMENT, SPEC_INVALID: a field is bad, or no message came at all;
   the violations name each one. Correct it; do not repeat the call as it is.
+  So are fields of LaunchTaskRequest and StopPlan that are not known to this
+  version of the site, by their numbers: a limit must not be dropped in
+  silence. In other requests such fields are ignored.
 - UNAUTHENTICATED, UNAUTHENTICATED: no identity. Present one.
 - PERMISSION_DENIED, POLICY_DENIED: the site's owner does not allow it; the
   metadata names the rule. Ask the owner.

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.logs import CHUNK_BYTES, Output
+from farspawn_server.rpc.unknown import refuse_unknown_fields
 from farspawn_server.supervisor import InputPart
 from farspawn_server.supervisor.follow import Start
 from farspawn_server.supervisor.registry import Filter
@@ -74,6 +75,7 @@ def launch(message: launcher_pb2.LaunchTaskRequest) -> tuple[str, Spec, Mapping[
     given = (asked.argv, asked.env, asked.parameters, asked.cleanup.argv, message.secrets)
     rules.refuse_too_many_strings(sum(map(len, given)))
     rules.refuse_too_many_labels(asked.labels, "spec.labels")
+    refuse_unknown_fields(message, "")
     return message.task_id, spec(asked), dict(message.secrets)
 
 
@@ -147,6 +149,7 @@ def _cleanup(message: task_pb2.Cleanup) -> Cleanup:
 
 def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
     """Read how to stop."""
+    refuse_unknown_fields(message, field)
     return StopPlan(
         linger=_span(message, "linger", field),
         drain=_span(message, "drain", field),
