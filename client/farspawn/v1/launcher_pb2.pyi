@@ -270,11 +270,15 @@ class PollResponse(google.protobuf.message.Message):
     UNKNOWN_TASK_IDS_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """Pass it as since_revision next time."""
+    """Pass it as since_revision next time. Where the answer was cut, it is that
+    of the last status told.
+    """
     @property
     def statuses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[farspawn.v1.task_pb2.TaskStatus]:
         """Those of the tasks asked for that changed after since_revision, in the
-        order of their revisions. Empty: `wait` is over and nothing changed.
+        order of their revisions. Empty: `wait` is over and nothing changed. An
+        answer of more than about 2 MiB is cut: ask again with its `revision`, and
+        the others come at once.
         """
 
     @property

@@ -131,6 +131,9 @@ class TaskLauncherServicer(object):
     def Poll(self, request, context):
         """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
         about many tasks at once and delays no other call.
+        - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+        hold all the memory they may (4 MiB: about 128 bytes for each id
+        asked about, and the request's own). Wait for some of them to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

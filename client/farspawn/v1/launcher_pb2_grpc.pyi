@@ -329,6 +329,9 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     Poll: _TaskLauncherPollType
     """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
     about many tasks at once and delays no other call.
+    - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+      hold all the memory they may (4 MiB: about 128 bytes for each id
+      asked about, and the request's own). Wait for some of them to end.
     """
 
     WatchTasks: _TaskLauncherWatchTasksType
@@ -473,6 +476,9 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[farspawn.v1.launcher_pb2.PollResponse, collections.abc.Awaitable[farspawn.v1.launcher_pb2.PollResponse]]:
         """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
         about many tasks at once and delays no other call.
+        - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+          hold all the memory they may (4 MiB: about 128 bytes for each id
+          asked about, and the request's own). Wait for some of them to end.
         """
 
     @abc.abstractmethod

@@ -58,6 +58,7 @@ def one_answer(
             return await method(caller, request)
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             gate.refused(context, name, request, error)
+            request = None  # see _refuse
             await _refuse(context, error)
 
     return register(grpc.stream_unary_rpc_method_handler, handle)
@@ -167,6 +168,9 @@ async def _begun(requests: Requests, parse: Callable[[bytes], _Request]) -> Asyn
 async def _refuse(context: _Context, error: Exception) -> NoReturn:
     """End the call with the status of an error. What we did not foresee is logged here and not told."""
     if isinstance(error, Refusal):
+        # gRPC keeps what `abort` raises, and with it the frames that it passes, in a cycle: what these hold, a request
+        # or its bytes, would stay until garbage is collected, for each refused call.
+        error.__traceback__ = None
         await abort(context, *status_of(error))
     log.error("call failed", exc_info=error)
     await abort(context, grpc.StatusCode.INTERNAL, "an error in the agent: see its log")

@@ -13,6 +13,7 @@ from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import Answer, conversation, many_answers, one_answer
 from farspawn_server.rpc.site_reply import site_reply
+from farspawn_server.rpc.waiting import Waiting
 from farspawn_server.supervisor import Supervisor
 from farspawn_server.task.errors import SpecInvalidError, Violation
 
@@ -27,6 +28,7 @@ class Launcher:
         self._supervisor = supervisor
         self._gate = gate
         self._site_name = site_name
+        self._waiting = Waiting()
         self._started_at = time.time_ns()
 
     def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:  # type: ignore[type-arg]  # of many kinds
@@ -59,13 +61,15 @@ class Launcher:
         """Poll."""
         if request.renew_leases:
             authorise_renewal(caller)
-        tasks, unknown, revision = await self._supervisor.poll(
-            caller,
-            request.task_ids,
-            wait=requests.wait(request),
-            since_revision=request.since_revision,
-            renew_leases=request.renew_leases,
-        )
+        wait = requests.wait(request)
+        with self._waiting.holding(caller.identity, request.ByteSize(), len(request.task_ids)):
+            tasks, unknown, revision = await self._supervisor.poll(
+                caller,
+                request.task_ids,
+                wait=wait,
+                since_revision=request.since_revision,
+                renew_leases=request.renew_leases,
+            )
         return replies.poll(tasks, unknown, revision)
 
     async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[Answer]:
@@ -76,8 +80,9 @@ class Launcher:
         changes = self._supervisor.watch(
             caller, which, since_revision=request.since_revision, renew_leases=request.renew_leases
         )
-        async for change in changes:
-            yield replies.change(change)
+        with self._waiting.holding(caller.identity, request.ByteSize()):
+            async for change in changes:
+                yield replies.change(change)
 
     async def list(self, caller: Caller, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
         """ListTasks."""

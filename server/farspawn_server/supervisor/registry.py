@@ -147,7 +147,7 @@ class Registry:
             raise SpecInvalidError([Violation("page_token", "not from this site: begin again without one")])
         matching = (task for task in self._after(token) if caller.sees(task.owner) and which.matches(task))
         found: list[Task] = []
-        room = _PAGE_BYTES
+        room = PAGE_BYTES
         for task in matching:
             if len(found) == size or room <= 0:
                 return found, found[-1].uid
@@ -161,7 +161,7 @@ class Registry:
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # A client takes 4 MiB in one message unless it was told otherwise; the last task of a page may have 1 MiB of command.
-_PAGE_BYTES = 2 << 20
+PAGE_BYTES = 2 << 20
 
 
 def _weight(task: Task) -> int:
