@@ -10,7 +10,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY core core
 COPY server server
 COPY client client
-# pip compiles what it installs: at run time nobody can, or need, write bytecode.
+# pip compiles what it installs: at run time nobody can, or need, write bytecode. For the shim, in C, a slim image has
+# no compiler: pip fetches Zig's for the build, and drops it.
 RUN python -m venv /opt/farspawn \
  && /opt/farspawn/bin/python -m pip install --no-cache-dir --disable-pip-version-check -c constraints.txt .
 

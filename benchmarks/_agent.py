@@ -16,7 +16,7 @@ import grpc
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import launcher_pb2_grpc, site_pb2
-from farspawn_core import proc
+from farspawn_core import proc, shim
 
 # By the Filesystem Hierarchy Standard it survives a reboot, so it is on a disk; /tmp may be memory.
 _ON_DISK = "/var/tmp"
@@ -48,19 +48,29 @@ def scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running_agent(state: Path) -> Iterator[Agent]:
-    """Yield an agent that serves; afterwards kill its tasks and wait until it is gone."""
+def running_agent(state: Path, python: str = sys.executable) -> Iterator[Agent]:
+    """Yield an agent that serves; afterwards kill its tasks and wait until it is gone.
+
+    Args:
+        state: its directory, which is made.
+        python: the interpreter whose farspawn it is.
+    """
     state.mkdir(mode=0o700)
-    command = [sys.executable, "-m", "farspawn_server", "--state", str(state)]
+    command = [python, "-P", "-m", "farspawn_server", "--state", str(state)]
     with (state / "agent.log").open("wb") as log:
         keeper = subprocess.Popen(command, stderr=log)
     try:
         _wait_until_serving(f"unix:{state}/farspawnd.sock")
-        # The tasks are the children of other threads; the server was started by the first one.
-        (server,) = proc.children_of_thread(keeper.pid, keeper.pid)
-        yield Agent(state, keeper.pid, server)
+        yield Agent(state, keeper.pid, server_of(keeper.pid))
     finally:
         _end(keeper)
+
+
+def server_of(keeper: int) -> int:
+    """Return the pid of a keeper's server: the one child that is no shim."""
+    found = (proc.read(pid) for pid in proc.children(keeper))
+    (server,) = (child.pid for child in found if child is not None and child.name != shim.NAME)
+    return server
 
 
 def _wait_until_serving(address: str) -> None:

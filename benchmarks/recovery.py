@@ -15,14 +15,13 @@ import time
 from dataclasses import dataclass, field
 
 import grpc
-from benchmarks._agent import Agent, running_agent, scratch
+from benchmarks._agent import Agent, running_agent, scratch, server_of
 from benchmarks._report import Figure, report
 from benchmarks.memory import launch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import launcher_pb2_grpc
-from farspawn_core import proc
 
 TASKS = (0, 1000, 5000)
 ROUNDS = 5
@@ -52,7 +51,7 @@ class Site:
         """Kill the server and wait for the next one."""
         time.sleep(max(0.0, self.started + _HEALTHY_SECONDS - time.monotonic()))
         with grpc.insecure_channel(self.agent.address, options=_QUICK_TO_CONNECT) as channel:
-            (server,) = proc.children_of_thread(self.agent.keeper, self.agent.keeper)
+            server = server_of(self.agent.keeper)
             began = time.monotonic()
             os.kill(server, signal.SIGKILL)
             _until_serving(channel, began + _GIVE_UP_SECONDS)

@@ -50,6 +50,7 @@ def spec_of(
     open_input: bool = False,
     readiness: values.Readiness | None = None,
     resources: values.Resources | None = None,
+    merge_output: bool = False,
 ) -> values.TaskSpec:
     """The spec that `launch` was given piece by piece."""
     return values.TaskSpec(
@@ -68,6 +69,7 @@ def spec_of(
         parameters={name: str(value) for name, value in (parameters or {}).items()},
         template_revision=template_revision,
         resources=resources or values.Resources(),
+        merge_output=merge_output,
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -68,6 +68,7 @@ class AsyncClient:
         open_input: bool = False,
         readiness: values.Readiness | None = None,
         resources: values.Resources | None = None,
+        merge_output: bool = False,
     ) -> AsyncProcess:
         """As `Client.launch`."""
         task_id = task_id or new_task_id()
@@ -87,6 +88,7 @@ class AsyncClient:
             open_input=open_input,
             readiness=readiness,
             resources=resources,
+            merge_output=merge_output,
         )
         launched = await self._link.call(verbs.launch(task_id, spec, secrets))
         return AsyncProcess(self._link, task_id, launched)
@@ -168,12 +170,13 @@ class AsyncClient:
         *,
         offset: int | None = None,
         tail_lines: int | None = None,
+        since: datetime | None = None,
         follow: bool = False,
         attempt: int = 0,
     ) -> AsyncLogReader:
         """As `Client.read_logs`."""
         request = verbs.logs_request(
-            task_id, stream, offset=offset, tail_lines=tail_lines, follow=follow, attempt=attempt
+            task_id, stream, offset=offset, tail_lines=tail_lines, since=since, follow=follow, attempt=attempt
         )
         return async_log_reader(self._link, request)
 

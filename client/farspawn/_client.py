@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -86,6 +86,7 @@ class Client:
         open_input: bool = False,
         readiness: values.Readiness | None = None,
         resources: values.Resources | None = None,
+        merge_output: bool = False,
     ) -> Process:
         """Starts a task, once: with the id and the spec of a task that exists, it returns that one.
 
@@ -114,6 +115,7 @@ class Client:
             open_input: Give it a standard input to write to. False: it is empty.
             readiness: How to tell that it is ready; the handle's `wait_ready` waits for it.
             resources: What it may use; it can only lower what the site allows. None: that.
+            merge_output: Standard error joins standard output, in the order of writing.
 
         Raises:
             TaskIdReusedError: The id names a task with another spec.
@@ -138,6 +140,7 @@ class Client:
             open_input=open_input,
             readiness=readiness,
             resources=resources,
+            merge_output=merge_output,
         )
         return Process(self._link, task_id, run(self._link.call(verbs.launch(task_id, spec, secrets))))
 
@@ -284,6 +287,7 @@ class Client:
         *,
         offset: int | None = None,
         tail_lines: int | None = None,
+        since: datetime | None = None,
         follow: bool = False,
         attempt: int = 0,
     ) -> LogReader:
@@ -294,8 +298,10 @@ class Client:
             stream: Which output.
             offset: Start at this byte, counted from 0 over the whole output. None: at the earliest there is.
             tail_lines: Start at the last so many lines, looking back over at most 1 MiB.
+            since: Leave out what came before this time, to the second, by the site's clock; local time if it has no
+                zone. With `offset` or `tail_lines`, whichever is later.
             follow: Go on while the task lives. False: end at what is there now.
-            attempt: Which attempt, counted from 1. 0: the newest.
+            attempt: Which attempt, counted from 1, and no other. 0: the newest, and those that follow it.
 
         Raises:
             ValueError: Both an offset and a number of lines are given.
@@ -303,7 +309,7 @@ class Client:
             LogOffsetExpiredError: The offset is not there; raised by the iteration.
         """
         request = verbs.logs_request(
-            task_id, stream, offset=offset, tail_lines=tail_lines, follow=follow, attempt=attempt
+            task_id, stream, offset=offset, tail_lines=tail_lines, since=since, follow=follow, attempt=attempt
         )
         return log_reader(self._link, request)
 

@@ -21,6 +21,7 @@ FarspawnError
     ├── SpecInvalidError
     ├── UnauthenticatedError
     ├── PolicyDeniedError
+    ├── LimitUnsupportedError
     ├── LimitReachedError
     ├── StorageFullError
     ├── LogOffsetExpiredError
@@ -234,6 +235,10 @@ class UnauthenticatedError(RefusedError):
 
 class PolicyDeniedError(RefusedError):
     """The site's owner does not allow it; `metadata["rule"]` names the rule."""
+
+
+class LimitUnsupportedError(RefusedError):
+    """The site cannot enforce a limit that was asked for: `metadata["field"]`; see `Site.enforceable_limits`."""
 
 
 class LimitReachedError(RefusedError):

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from farspawn._values import LogChunk
+from farspawn._wire import moment_from_wire
 from farspawn.v1 import launcher_pb2 as pb
 
 # A line without an end must not fill the memory of whoever reads it.
@@ -17,11 +19,12 @@ class LogCursor:
 
     Attributes:
         attempt: Which attempt's output it is; 0 until the site has said.
-        earliest_offset: The offset of the first byte the site still had; None until it has said.
-        start_offset: The offset of the first byte of this reading; None until the site has said.
+        earliest_offset: The offset of the first byte the site still had of it; None until it has said.
+        start_offset: The offset of the first byte of this reading of it; None until the site has said.
         offset: The offset after the last byte read; None until the site has said where it begins.
         ended: Whether all that was asked for has been read.
         complete: Whether that is all the task will ever have written.
+        lost_bytes: How many more it wrote that no file took; 0 until the end.
     """
 
     def __init__(self, request: pb.ReadLogsRequest) -> None:
@@ -32,6 +35,7 @@ class LogCursor:
         self.offset: int | None = None
         self.ended = False
         self.complete = False
+        self.lost_bytes = 0
 
     def request(self) -> pb.ReadLogsRequest:
         """Asks for what has not been read yet."""
@@ -43,18 +47,20 @@ class LogCursor:
             offset=self.offset,
             follow=self._request.follow,
             attempt=self.attempt,  # by now the newest may be another one
+            later_attempts=self._request.follow and not self._request.attempt,
         )
 
     def take(self, part: pb.ReadLogsResponse) -> LogChunk | None:
         """Moves on by one part of a stream; returns the bytes in it, if any."""
         match part.WhichOneof("part"):
             case "header":
-                self.attempt = part.header.attempt
                 self.earliest_offset = part.header.earliest_offset
-                if self.offset is None:
+                if self.offset is None or part.header.attempt != self.attempt:
                     self.start_offset = self.offset = part.header.start_offset
+                self.attempt = part.header.attempt
             case "chunk" if part.chunk.data:
-                chunk = LogChunk(part.chunk.offset, part.chunk.data)
+                written_at = moment_from_wire(part.chunk.written_at if part.chunk.HasField("written_at") else None)
+                chunk = LogChunk(part.chunk.offset, part.chunk.data, self.attempt, written_at)
                 self.offset = chunk.end
                 return chunk
             case "checkpoint":
@@ -62,6 +68,7 @@ class LogCursor:
             case "end":
                 self.offset = part.end.offset
                 self.complete = part.end.complete
+                self.lost_bytes = part.end.lost_bytes
                 self.ended = True
             case _:
                 pass  # a newer site tells something unknown to this client
@@ -80,20 +87,20 @@ class LineCutter:
 
     def __init__(self) -> None:
         self._held = bytearray()
-        self._offset = 0
+        self._begun = LogChunk(0, b"")  # where and when what is held began
 
     def cut(self, chunk: LogChunk) -> Iterator[LogChunk]:
         """The lines, each with its newline, that are whole now."""
-        if self._held and chunk.offset != self._offset + len(self._held):
-            yield from self.rest()  # bytes are missing in between: not one line
+        if self._held and (chunk.attempt, chunk.offset) != (self._begun.attempt, self._begun.offset + len(self._held)):
+            yield from self.rest()  # bytes are missing in between, or another attempt began: not one line
         if not self._held:
-            self._offset = chunk.offset
+            self._begun = chunk
         self._held += chunk.data
         *whole, rest = bytes(self._held).split(b"\n")
         for line in whole:
-            yield self._next(line + b"\n")
+            yield self._next(line + b"\n", chunk)
         while len(rest) >= LONGEST_LINE:
-            yield self._next(rest[:LONGEST_LINE])
+            yield self._next(rest[:LONGEST_LINE], chunk)
             rest = rest[LONGEST_LINE:]
         self._held = bytearray(rest)
 
@@ -101,11 +108,12 @@ class LineCutter:
         """What is left without a newline when nothing more comes."""
         if self._held:
             held, self._held = bytes(self._held), bytearray()
-            yield self._next(held)
+            yield self._next(held, self._begun)
 
-    def _next(self, data: bytes) -> LogChunk:
-        line = LogChunk(self._offset, data)
-        self._offset = line.end
+    def _next(self, data: bytes, newest: LogChunk) -> LogChunk:
+        """The next line; what comes after it, if anything, begins in the newest chunk."""
+        line = replace(self._begun, data=data)
+        self._begun = replace(newest, offset=line.end)
         return line
 
 
@@ -138,13 +146,18 @@ class _Place:
         """Whether the end was reached, and that is all the task will ever have written."""
         return self._cursor.complete
 
+    @property
+    def lost_bytes(self) -> int:
+        """How many bytes more it wrote that no file took, a full disk for instance; 0 until the end was reached."""
+        return self._cursor.lost_bytes
+
 
 class LogReader(_Place, Iterator[LogChunk]):
     """A task's output, chunk by chunk; of `Client.read_logs`. Not for two threads at once.
 
     A stream that breaks off is taken up again where it was. A chunk whose
-    offset is not the end of the one before tells of bytes that the site had to
-    drop in between.
+    offset is not the end of the one before, of the same attempt, tells of bytes
+    that the site had to drop in between.
     """
 
     def __init__(self, cursor: LogCursor, chunks: Generator[LogChunk, None, None]) -> None:

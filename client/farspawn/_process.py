@@ -109,9 +109,9 @@ class Process(Handle):
 
         Args:
             stream: Which output.
-            follow: Go on while the task lives.
+            follow: Go on while the task lives, through all its attempts.
         """
-        request = verbs.logs_request(self.task_id, stream, offset=None, tail_lines=None, follow=follow, attempt=0)
+        request = verbs.logs_request(self.task_id, stream, follow=follow)
         return log_reader(self._link, request)
 
 
@@ -161,7 +161,7 @@ class AsyncProcess(Handle):
 
     def logs(self, stream: values.LogStream = values.LogStream.STDOUT, *, follow: bool = False) -> AsyncLogReader:
         """As `Process.logs`."""
-        request = verbs.logs_request(self.task_id, stream, offset=None, tail_lines=None, follow=follow, attempt=0)
+        request = verbs.logs_request(self.task_id, stream, follow=follow)
         return async_log_reader(self._link, request)
 
 

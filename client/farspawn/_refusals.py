@@ -19,6 +19,7 @@ REFUSAL_OF: Mapping[str, type[errors.RefusedError]] = {
     "SPEC_INVALID": errors.SpecInvalidError,
     "UNAUTHENTICATED": errors.UnauthenticatedError,
     "POLICY_DENIED": errors.PolicyDeniedError,
+    "LIMIT_UNSUPPORTED": errors.LimitUnsupportedError,
     "LIMIT_REACHED": errors.LimitReachedError,
     "STORAGE_FULL": errors.StorageFullError,
     "DRAINING": errors.DrainingError,

@@ -7,7 +7,7 @@ Nothing is sent here.
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -169,10 +169,11 @@ def logs_request(
     task_id: str,
     stream: values.LogStream,
     *,
-    offset: int | None,
-    tail_lines: int | None,
-    follow: bool,
-    attempt: int,
+    offset: int | None = None,
+    tail_lines: int | None = None,
+    since: datetime | None = None,
+    follow: bool = False,
+    attempt: int = 0,
 ) -> pb.ReadLogsRequest:
     """What to read, for `read_logs`.
 
@@ -189,6 +190,8 @@ def logs_request(
             request.offset = offset
         if tail_lines is not None:
             request.tail_lines = tail_lines
+        if since is not None:
+            request.since.FromDatetime(since.astimezone(UTC))
     return request
 
 

@@ -4,6 +4,7 @@ Whether a field is set is asked before it is read: an unset number reads as
 zero, and a task killed by a signal has not exited with code 0.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -39,6 +40,8 @@ def status_from_wire(status: task_pb2.TaskStatus) -> values.TaskStatus:
         outcome=outcome_from_wire(status.outcome) if status.HasField("outcome") else None,
         ready=status.ready,
         earlier_attempts=tuple(_attempt(attempt) for attempt in status.earlier_attempts),
+        unkillable=_survivors(status.unkillable),
+        output_error=status.output_error,
     )
 
 
@@ -70,15 +73,19 @@ def outcome_from_wire(outcome: task_pb2.Outcome) -> values.Outcome:
         exit_code=outcome.exit_code if ending == "exit_code" else None,
         signal=outcome.signal if ending == "signal" else None,
         core_dumped=outcome.core_dumped,
-        oom_killed=outcome.oom_killed if outcome.HasField("oom_killed") else None,
+        oom_kill=values.OomKill(outcome.oom_kill),
         cause=values.Cause(outcome.cause),
         stopped_by=outcome.stopped_by,
         message=outcome.message,
         usage=_usage(outcome.usage) if outcome.HasField("usage") else None,
-        survivors=tuple(values.Survivor(left.pid, left.name, left.reason) for left in outcome.survivors),
+        survivors=_survivors(outcome.survivors),
         launch_failure=_failure(outcome.launch_failure) if outcome.HasField("launch_failure") else None,
         cleanup=_cleanup_outcome(outcome.cleanup) if outcome.HasField("cleanup") else None,
     )
+
+
+def _survivors(left: Iterable[task_pb2.Survivor]) -> tuple[values.Survivor, ...]:
+    return tuple(values.Survivor(each.pid, each.name, each.reason) for each in left)
 
 
 def _cleanup_outcome(outcome: task_pb2.CleanupOutcome) -> values.CleanupOutcome:

@@ -21,6 +21,7 @@ def site_from_wire(site: site_pb2.Site) -> values.Site:
         revision=site.revision,
         admission=values.Admission(site.admission),
         templates=tuple(_template(template) for template in site.templates),
+        enforceable_limits=tuple(values.LimitKind(kind) for kind in site.enforceable_limits),
     )
 
 

@@ -41,6 +41,7 @@ def spec_to_wire(spec: values.TaskSpec) -> task_pb2.TaskSpec:
         parameters=spec.parameters,
         template_revision=spec.template_revision,
         resources=_resources_to_wire(spec.resources),
+        merge_output=spec.merge_output,
     )
 
 
@@ -62,6 +63,7 @@ def spec_from_wire(spec: task_pb2.TaskSpec) -> values.TaskSpec:
         parameters=dict(spec.parameters),
         template_revision=spec.template_revision,
         resources=resources_from_wire(spec.resources),
+        merge_output=spec.merge_output,
     )
 
 
@@ -147,6 +149,7 @@ def plan_to_wire(plan: values.StopPlan) -> task_pb2.StopPlan | None:
         drain=span_to_wire(plan.drain),
         signal=plan.signal or 0,
         grace=span_to_wire(plan.grace),
+        scope=task_pb2.StopScope.ValueType(plan.scope),
     )
 
 
@@ -157,6 +160,7 @@ def plan_from_wire(plan: task_pb2.StopPlan) -> values.StopPlan:
         drain=plan.drain.ToTimedelta() if plan.HasField("drain") else None,
         signal=plan.signal or None,
         grace=plan.grace.ToTimedelta() if plan.HasField("grace") else None,
+        scope=values.StopScope(plan.scope),
     )
 
 

@@ -6,14 +6,12 @@ FLARE's `process_utils`, so that they can take their place.
 """
 
 from farspawn_core.adapter import ProcessAdapter, spawn_process
-from farspawn_core.confinement import Confinement
 from farspawn_core.errors import ExitUnknownError, Phase, SpawnError
 from farspawn_core.exits import Exit, Usage
 from farspawn_core.program import find_program
 from farspawn_core.spawn import spawn
 
 __all__ = [
-    "Confinement",
     "Exit",
     "ExitUnknownError",
     "Phase",

@@ -138,7 +138,7 @@ class ProcessAdapter:
         while True:
             with self._lock:
                 self._reap_if_ended()
-                targets = strike(self._tree)
+                targets = strike(self._tree.members)
             if not targets:
                 break
             _wait_for_end(targets[-1], 0.05)

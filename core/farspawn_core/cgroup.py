@@ -1,7 +1,14 @@
-"""A task's cgroup (v2): the kernel's own list of everything it started, where this process may make one.
+"""A task's cgroup (v2): the kernel's own list of everything it started, and limits on all of it together.
 
 Nothing leaves a cgroup by double fork, setsid or a cleared environment, and `cgroup.kill` ends all of it at one stroke.
-But a process has to be put in: what it started in the moment before is put in with it, as far as it is found.
+
+Of a group that is not the root, the kernel demands that it either holds processes or hands controllers down to the
+groups below ("no internal processes", cgroups(7)). So limits take a place beside our own group, not below it: under
+systemd 254 and later `DelegateSubgroup=agent` starts us in UNIT/agent, and the tasks' groups go into UNIT/farspawn. We
+never move ourselves: systemd could start nobody in UNIT any more while a task lives. Below our own group, and with
+cgroup v1, there is nothing that limits.
+
+A process that runs as the user who owns the group may lift its limits or leave it: what is hostile needs another user.
 """
 
 from __future__ import annotations
@@ -10,15 +17,34 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _PARENT = "farspawn"
+# Where DelegateSubgroup= puts us, and where systemd puts by itself what such a unit runs besides: `--check-config`.
+_SUBGROUPS = ("agent", ".control")
+# Programs look up there how much memory they may use, as other users too, and whatever umask we run with.
+_MODE = 0o755
 _LINKS_OF_A_LEAF = 2
 _YOUNG_SECONDS = 60
+_LIMIT_OF = {"memory": "memory.max", "pids": "pids.max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where this process may make groups.
+
+    Attributes:
+        path: the directory below which they are made.
+        controllers: by what they can be limited: of "memory", "pids".
+    """
+
+    path: Path
+    controllers: frozenset[str] = frozenset()
 
 
 class Cgroup:
-    """One group. All methods bear that it, or what was in it, is gone."""
+    """One group. All methods but `limit` and `descriptor` bear that it, or what was in it, is gone."""
 
     def __init__(self, path: Path) -> None:
         """Make the group, or take over the one that is there.
@@ -27,34 +53,46 @@ class Cgroup:
             OSError: it cannot be made.
         """
         path.mkdir(parents=True, exist_ok=True)
+        path.chmod(_MODE)
         self._path = path
-        self._procs = f"{path}/cgroup.procs"  # opened at every start and exit: no path is built then
 
     @property
     def path(self) -> str:
         """Its directory."""
         return str(self._path)
 
-    def add(self, pid: int) -> None:
-        """Put a process in; what it starts from now on is born there."""
-        if pid <= 0:
-            raise ValueError(f"pid {pid}: to the kernel that is whoever writes it, and it would move us")
-        _write(self._procs, str(pid))  # it may have ended, or become somebody whom we may not move
+    def descriptor(self) -> int:
+        """Return an open directory for CLONE_INTO_CGROUP, see clone(2). The caller closes it.
+
+        Raises:
+            OSError: it is gone, or there are too many open files.
+        """
+        return os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def limit(self, *, memory_bytes: int = 0, processes: int = 0) -> None:
-        """Limit all of it together, as far as the controllers are there: see memory.max and pids.max in cgroup(7).
+        """Limit all of it together.
 
         Args:
-            memory_bytes: 0: no limit.
-            processes: threads count too; 0: no limit.
+            memory_bytes: memory.max, and no swap besides; 0: no limit.
+            processes: pids.max, which counts threads too; 0: no limit.
+
+        Raises:
+            OSError: one could not be set; `filename` is "memory.max" or "pids.max".
         """
-        for name, value in (("memory.max", memory_bytes), ("pids.max", processes)):
-            if value:
-                _write(f"{self._path}/{name}", str(value))
+        if memory_bytes:
+            self._set("memory.max", memory_bytes)
+            with contextlib.suppress(FileNotFoundError):  # a kernel that does not account swap has no limit of it
+                self._set("memory.swap.max", 0)
+        if processes:
+            self._set("pids.max", processes)
 
     def pids(self) -> list[int]:
         """Return who lives in it, in groups below it too."""
         return [int(pid) for directory in self._directories() for pid in _read(f"{directory}/cgroup.procs").split()]
+
+    def populated(self) -> bool:
+        """Return whether anybody lives in it or below it; a zombie does not."""
+        return "populated 1" in _read(f"{self._path}/cgroup.events").splitlines()
 
     def kill(self) -> None:
         """Send SIGKILL to everybody in it, and to whoever is being born."""
@@ -63,17 +101,20 @@ class Cgroup:
 
     def out_of_memory(self) -> bool | None:
         """Return whether the kernel killed somebody in it for want of memory; None: it does not count that here."""
-        for line in _read(f"{self._path}/memory.events").splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count) > 0
-        return None
+        kills = oom_kills(self._path)
+        return None if kills is None else kills > 0
 
     def remove(self) -> None:
         """Remove the group, if nobody lives in it."""
         for directory in reversed(self._directories()):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
+
+    def _set(self, name: str, value: int) -> None:
+        try:
+            _write(f"{self._path}/{name}", str(value))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from error
 
     def _directories(self) -> list[str]:
         """Return this group's directory and those below it."""
@@ -85,39 +126,80 @@ class Cgroup:
         return [path]
 
 
-def make(home: Path, name: str) -> Cgroup | None:
+def make(home: Home, name: str) -> Cgroup | None:
     """Make the group of a name below `home`, or take over the one that is there; None: the kernel allows no more."""
     try:
-        return Cgroup(home / name.replace("/", "."))
+        return Cgroup(home.path / name.replace("/", "."))
     except OSError:
         return None
 
 
-def sweep(home: Path) -> None:
+def sweep(home: Home) -> None:
     """Remove the groups below `home` that nobody lives in: those of agents that were killed and never came back."""
-    for entry in os.scandir(home):
+    for entry in os.scandir(home.path):
         with contextlib.suppress(OSError):
             # A young one may be another agent's, about to be filled.
             if entry.is_dir() and time.time() - entry.stat().st_mtime > _YOUNG_SECONDS:
                 os.rmdir(entry.path)
 
 
-def home() -> Path | None:
-    """Return the directory below which this process may make groups, None if there is none."""
+def home() -> Home | None:
+    """Return where this process may make groups, with controllers handed down as far as they can be; None: nowhere."""
+    own = own_group()
+    if own is None:
+        return None
+    if own.name in _SUBGROUPS and (found := _home_in(own.parent)) is not None:
+        return found
+    return _home_in(own)
+
+
+def own_group() -> Path | None:
+    """Return the directory of the group that this process lives in; None: no cgroup v2 is mounted here."""
     own = next((line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), None)
     mount = next((fields for fields in _mounts() if fields[fields.index("-") + 1] == "cgroup2"), None)
     if own is None or mount is None:
         return None
     # Fields of proc_pid_mountinfo(5): the root of the mount within the tree of groups, and where it is mounted.
     root, point = mount[3], mount[4]
-    parent = Path(point) / os.path.relpath(own, root) / _PARENT
+    return Path(point, os.path.relpath(own, root))
+
+
+def oom_kills(group: Path) -> int | None:
+    """Return how often the kernel killed somebody in a group, or below it, for want of memory.
+
+    None: it does not count that there: no memory controller, no cgroup v2, or the root.
+    """
+    for line in _read(f"{group}/memory.events").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return int(count)
+    return None
+
+
+def _home_in(base: Path) -> Home | None:
     try:
-        Cgroup(parent / "probe").remove()
+        Cgroup(base / _PARENT)
+        for group in (base, base / _PARENT):
+            _hand_down(group)
+        probe = Cgroup(base / _PARENT / f"probe.{os.getpid()}")
     except OSError:
         return None
-    for controller in ("+memory", "+pids"):  # each by itself: one that is not there would take the other with it
-        _write(f"{parent}/cgroup.subtree_control", controller)
-    return parent
+    controllers = frozenset(name for name, limit in _LIMIT_OF.items() if (Path(probe.path) / limit).exists())
+    probe.remove()
+    return Home(base / _PARENT, controllers)
+
+
+def _hand_down(group: Path) -> None:
+    """Hand the controllers to the groups below, unless somebody lives in this one.
+
+    Then the kernel would refuse "memory", and might take "pids": that makes it a threaded group, below which no process
+    can be put into a group of its own.
+    """
+    if _read(f"{group}/cgroup.procs").strip():
+        return
+    for controller in _LIMIT_OF:  # each by itself: one that is not there would take the other with it
+        with contextlib.suppress(OSError):
+            _write(f"{group}/cgroup.subtree_control", f"+{controller}")
 
 
 def _mounts() -> Iterator[list[str]]:
@@ -125,13 +207,12 @@ def _mounts() -> Iterator[list[str]]:
 
 
 def _write(path: str, text: str) -> None:
-    """Write to a file that is there, if the kernel lets us."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+    """Write to a file that is there; a group that is gone must not come back as files."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: str) -> str:

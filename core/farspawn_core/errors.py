@@ -2,6 +2,8 @@
 
 OSError
   SpawnError           the process was not started: errno, phase and path say why
+FileNotFoundError
+  ShimMissingError     this installation has no shim to start processes with
 ChildProcessError
   ExitUnknownError     somebody else reaped the process: its exit status is gone
 """
@@ -45,3 +47,10 @@ class SpawnError(OSError):
 
 class ExitUnknownError(ChildProcessError):
     """The process has ended and its exit status went to another reaper, so it cannot be known."""
+
+
+class ShimMissingError(FileNotFoundError):
+    """The program that watches over a task is not where an installation puts it."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.ENOENT, "no shim: it is compiled when farspawn is installed, by `pip install .`", path)

@@ -19,12 +19,8 @@ NAMES = (
     "server.launch.stored",
     "server.launch.ordered",
     "keeper.spawn.ordered",
-    "keeper.spawn.before_exec",
-    "keeper.spawn.born",
-    "keeper.spawn.noted",
+    "keeper.spawn.started",
     "keeper.spawn.told",
-    "server.started.before_store",
-    "server.started.stored",
     # stop
     "server.stop.before_store",
     "server.stop.stored",
@@ -32,10 +28,9 @@ NAMES = (
     "server.signal.sent",
     "server.kill.stored",
     "server.kill.ordered",
-    "keeper.kill.struck",
+    "keeper.kill.ordered",
     # exit
-    "keeper.exit.seen",
-    "keeper.exit.reaped",
+    "keeper.exit.heard",
     "keeper.exit.told",
     "server.exit.before_store",
     "server.exit.stored",
@@ -52,6 +47,7 @@ NAMES = (
     "server.recovery.done",
     "keeper.reload.leaving",
     "keeper.reload.taken",
+    "keeper.shim.dialled",
 )
 """Every place there is: PROCESS.STEP.MOMENT."""
 

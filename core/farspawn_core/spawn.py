@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from farspawn_core import _libc, executor, pinned
+from farspawn_core import _libc
 from farspawn_core._descriptors import lift
-from farspawn_core.confinement import Confinement, check_within
 from farspawn_core.errors import Phase, SpawnError
-from farspawn_core.program import candidates, find_program
+from farspawn_core.program import find_program
 
 STANDARD_STREAMS = (0, 1, 2)
-
-
-def _tell_nobody(_: int) -> None: ...
 
 
 def spawn(
@@ -29,8 +25,6 @@ def spawn(
     env: Mapping[str, str],
     cwd: str | None = None,
     descriptors: Sequence[int] = STANDARD_STREAMS,
-    confinement: Confinement | None = None,
-    born: Callable[[int], None] = _tell_nobody,
 ) -> int:
     """Start a program and return its pid. Blocks, without the GIL, until the program is executed.
 
@@ -39,10 +33,6 @@ def spawn(
         env: its whole environment.
         cwd: its working directory; None: ours.
         descriptors: descriptor i of the process is descriptors[i] of ours; it inherits no other.
-        confinement: what is imposed on it; None: nothing. Limits, user, niceness and cgroup cost the start of a small
-            Python program before it, and until that has executed the program the pid's environment is not `env`.
-        born: is told the pid as soon as there is one, which for some confinements is before the program is executed:
-            the start may still fail. Must not raise.
 
     Raises:
         SpawnError: it was not started; errno, phase and filename say why.
@@ -53,25 +43,7 @@ def spawn(
         _check_open(descriptor)  # before we open any: ours could take the number of one that is closed
     with ExitStack() as opened:
         directory = None if cwd is None else _open_directory(cwd, opened)
-        if confinement is None:
-            path = find_program(argv[0], search_path=env.get("PATH"), directory=cwd or ".")
-        else:
-            if directory is None:
-                directory = _open_directory(".", opened)
-            check_within(directory, confinement.directories, cwd or ".")
-            paths = _confined_program(argv[0], env.get("PATH"), directory, confinement)
-            if confinement.needs_executor:
-                return executor.start(
-                    paths,
-                    arguments,
-                    environment,
-                    confinement=confinement,
-                    directory=directory,
-                    directory_path=cwd or ".",
-                    descriptors=descriptors,
-                    born=born,
-                )
-            (path,) = paths
+        path = find_program(argv[0], search_path=env.get("PATH"), directory=cwd or ".")
         error_number, pid = _libc.posix_spawn(
             os.fsencode(path),
             arguments,
@@ -81,7 +53,6 @@ def spawn(
         )
     if error_number:
         raise SpawnError(error_number, Phase.SPAWN, path)
-    born(pid)
     return pid
 
 
@@ -115,13 +86,3 @@ def _open_directory(path: str, opened: ExitStack) -> int:
     except OSError as error:
         raise SpawnError(error.errno or 0, Phase.WORKING_DIRECTORY, path) from error
     return descriptor
-
-
-def _confined_program(name: str, search_path: str | None, directory: int, confinement: Confinement) -> list[str]:
-    """Return where the program is, or may be: only who runs as its user can tell which of several paths it is."""
-    if confinement.needs_executor and not confinement.sha256:
-        return list(candidates(name, search_path=search_path))
-    # The opened directory, which is where the program will be: its path may lead elsewhere by now.
-    here = f"/proc/self/fd/{directory}"
-    path = find_program(name, search_path=search_path, directory=here)
-    return [pinned.resolve(os.path.join(here, path), confinement.sha256) if confinement.sha256 else path]

@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable, Iterable
 
 from farspawn_core import proc
-from farspawn_core.cgroup import Cgroup
 from farspawn_core.proc import Process
 
 # A tree that grows while it is being frozen is looked at again, so often at the most: what got away then is met by the
@@ -29,25 +28,19 @@ class Tree:
         leader: int,
         *,
         cookie: tuple[str, str],
-        candidates: Callable[[], Iterable[int]] = proc.everything,
         start_time: int | None = None,
-        cgroup: Cgroup | None = None,
     ) -> None:
         """Describe the tree of an unreaped child of ours, or of a stranger's that is known by its start time.
 
         Args:
             leader: the pid of the first process, which is also its session and its group.
-            cgroup: the group that the leader was put into, if there is one.
             start_time: the leader's, if somebody else may reap it and its pid become another's.
             cookie: (name, value) of the environment variable that marks the task. A task within a task may add its own
                 value behind a "/".
-            candidates: gives the pids among which strays are looked for: all, or only a subreaper's orphans.
         """
         self.leader = leader
         self._cookie = cookie
-        self._candidates = candidates
         self._start_time = start_time
-        self._cgroup = cgroup
         self._leader_ended = False
         self._session_held = True
         self._seen: set[tuple[int, int]] = set()
@@ -73,21 +66,19 @@ class Tree:
         # If somebody else reaped it, the number may be a stranger's already.
         self._session_held = ours or self._is_session_held()
         if self._session_held:
-            holders = (proc.read(pid) for pid in self._candidates() if self._shares_session(pid))
+            holders = (proc.read(pid) for pid in proc.everything() if self._shares_session(pid))
             self._seen |= {process.key for process in holders if process is not None and process.alive}
 
     def _look(self) -> list[Process]:
         found: dict[int, Process] = {}
         if not self._leader_ended and self._has_leader():
-            _walk(self.leader, found)
-        for pid in self._cgroup.pids() if self._cgroup else ():
-            _walk(pid, found)
-        for pid in (*self._candidates(), *(pid for pid, _ in self._seen)):
+            walk(self.leader, found)
+        for pid in (*proc.everything(), *(pid for pid, _ in self._seen)):
             if pid in found or pid == self.leader:
                 continue
             process = proc.read(pid)
             if process is not None and process.alive and self._claims(process):
-                _walk(pid, found)
+                walk(pid, found)
         self._seen = {process.key for process in found.values()}
         return list(found.values())
 
@@ -123,13 +114,8 @@ class Tree:
         now = ((key, proc.read(key[0])) for key in self._seen)
         return any(one is not None and one.key == key and self._is_in_session(one) for key, one in now)
 
-    def kill_cgroup(self) -> None:
-        """End everybody in the cgroup at one stroke, if there is one."""
-        if self._cgroup is not None:
-            self._cgroup.kill()
 
-
-def _walk(root: int, found: dict[int, Process]) -> None:
+def walk(root: int, found: dict[int, Process]) -> None:
     """Add the live ones of `root` and its descendants."""
     pending = [root]
     while pending:
@@ -155,20 +141,18 @@ def send_all(processes: Iterable[Process], number: int) -> int:
     return reached
 
 
-def strike(tree: Tree) -> list[Process]:
-    """Send SIGKILL to the whole tree, once; return whom it was meant for, empty if nobody was left.
+def strike(look: Callable[[], list[Process]]) -> list[Process]:
+    """Send SIGKILL to all whom `look` finds, once; return whom it was meant for, empty if nobody was left.
 
     First everything is stopped, and looked for again until nothing new appears: what is stopped cannot start more
     while the others are being killed. The kernel ends processes in its own time: strike until nobody is left.
     """
-    targets = tree.members()
-    tree.kill_cgroup()
     frozen: dict[tuple[int, int], Process] = {}
     for _ in range(_FREEZING_ROUNDS):
-        new = {process.key: process for process in tree.members() if process.key not in frozen}
+        new = {process.key: process for process in look() if process.key not in frozen}
         if not new:
             break
         send_all(new.values(), signal.SIGSTOP)
         frozen |= new
     send_all(frozen.values(), signal.SIGKILL)
-    return [*{process.key: process for process in (*targets, *frozen.values())}.values()]
+    return list(frozen.values())

@@ -13,10 +13,16 @@ from pathlib import Path
 import click
 import msgspec
 
+from farspawn_core import cgroup
 from farspawn_server import settings as site_settings
 from farspawn_server.audit_commands import audit
+from farspawn_server.keeper.guard import BAD_CONFIGURATION
 
 _RELOAD_SECONDS = 30.0
+
+
+class _UnusableSettings(click.ClickException):
+    exit_code = BAD_CONFIGURATION  # trying again will not help
 
 
 @click.group(
@@ -41,6 +47,9 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = site_settings.load(config or "", given)
+        if context.invoked_subcommand is None:
+            home = cgroup.home()
+            site_settings.check_enforceable(config or "", settings, () if home is None else home.controllers)
         if check_config:
             click.echo(msgspec.json.format(msgspec.json.encode(settings)).decode())
             return
@@ -48,7 +57,9 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
         if context.invoked_subcommand is not None:
             return
         Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
-    except (site_settings.SettingsError, OSError) as error:
+    except site_settings.SettingsError as error:
+        raise _UnusableSettings(str(error)) from error
+    except OSError as error:
         raise click.ClickException(str(error)) from error
     become_keeper(settings.state, {**given, "config": str(Path(config).resolve()) if config else ""})
 

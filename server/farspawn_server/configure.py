@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from datetime import timedelta
 
 import msgspec
 
+from farspawn_core import oom_score
 from farspawn_server.policy import Admission, Ceilings, Grant, Limits, Parameter, Policy, Role, Roster, Template
+from farspawn_server.policy.enforceable import unenforceable
 from farspawn_server.settings import (
     CeilingSettings,
     CleanupSettings,
     ParameterSettings,
+    PolicySettings,
     ProgramSettings,
     ReadinessSettings,
     Settings,
     StopSettings,
     TemplateSettings,
 )
-from farspawn_server.task.spec import Cleanup, Readiness, Resources, StopPlan
+from farspawn_server.task.spec import DEFAULT_OOM_SCORE_ADJ, Cleanup, Readiness, Resources, StopPlan, StopScope
 
 
 def roster(settings: Settings) -> Roster | None:
@@ -36,8 +40,8 @@ def limits(settings: Settings) -> Limits:
     return Limits(**given)
 
 
-def policy(settings: Settings) -> Policy:
-    """Return what the site lets run."""
+def policy(settings: Settings, controllers: Collection[str]) -> Policy:
+    """Return what the site lets run. `controllers`: what the cgroups of tasks can limit."""
     given = settings.policy
     default = Admission.ANY if settings.listen.startswith("unix:") else Admission.TEMPLATES
     return Policy(
@@ -46,9 +50,18 @@ def policy(settings: Settings) -> Policy:
         directories=given.directories,
         environment=given.environment,
         user=given.user,
+        oom_score_adj=_oom_score_adj(given),
         ceilings=_ceilings(settings.ceilings),
         templates={name: _template(name, each) for name, each in settings.templates.items()},
+        unenforceable=unenforceable(controllers, given.user),
     )
+
+
+def _oom_score_adj(given: PolicySettings) -> int:
+    if given.oom_score_adj is not None:
+        return given.oom_score_adj
+    # A pod's may be higher, and lowering it is a privilege.
+    return max(DEFAULT_OOM_SCORE_ADJ, oom_score.own())
 
 
 def _program(given: str | ProgramSettings) -> ProgramSettings:
@@ -66,6 +79,7 @@ def _template(name: str, given: TemplateSettings) -> Template:
         working_directory=given.working_directory,
         environment=given.environment,
         open_input=given.open_input,
+        merge_output=None if isinstance(given.merge_output, msgspec.UnsetType) else given.merge_output,
         parameters={name: _parameter(each) for name, each in given.parameters.items()},
         sha256=given.sha256,
         stop=_stop_plan(given.stop),
@@ -114,6 +128,7 @@ def _stop_plan(given: StopSettings) -> StopPlan:
         drain=_span(given.drain_seconds),
         signal=given.signal,
         grace=_span(given.grace_seconds),
+        scope=None if isinstance(given.scope, msgspec.UnsetType) else StopScope(given.scope),
     )
 
 

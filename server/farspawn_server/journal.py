@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
+
+from farspawn_core.stderr import Stderr
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -18,8 +19,20 @@ class _Formatter(logging.Formatter):
         return super().format(record) + "".join(f" {name}={value!r}" for name, value in fields.items())
 
 
+class _Handler(logging.Handler):
+    """Writes without waiting: a log collector that reads no more must not stop the server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stderr = Stderr()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            self._stderr.write(line)
+
+
 def to_stderr() -> None:
     """Send all logging of this process to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(_Formatter("%(asctime)sZ server[%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

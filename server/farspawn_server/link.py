@@ -13,7 +13,6 @@ import socket
 from collections.abc import Callable
 
 from farspawn_server.keeper.messages import (
-    Adopt,
     Answer,
     Decoder,
     Drain,
@@ -25,6 +24,8 @@ from farspawn_server.keeper.messages import (
     Kill,
     Members,
     Message,
+    Ping,
+    Pong,
     Reconfigure,
     Signal,
     Spawn,
@@ -76,11 +77,7 @@ class KeeperLink(asyncio.Protocol):
         return await self._hello
 
     def spawn(self, order: Spawn) -> None:
-        """Have a task's leader started. The answer is a Holding."""
-        self._send(order)
-
-    def adopt(self, order: Adopt) -> None:
-        """Have a task of an earlier keeper taken over. The answer is a Holding."""
+        """Have a run started, once, however often this is said. The answer is a Holding."""
         self._send(order)
 
     def kill(self, uid: str) -> None:
@@ -102,8 +99,15 @@ class KeeperLink(asyncio.Protocol):
         sequence = next(self._sequences)
         return (await self._ask(sequence, Signal(sequence, uid, number, tree))).reached
 
-    async def members(self, uid: str) -> list[tuple[int, str, str]]:
-        """Return (pid, name, state as in proc_pid_stat(5)) of each live process of a task."""
+    def send_signal(self, uid: str, number: int, *, tree: bool) -> None:
+        """Signal a task, and do not wait for the answer."""
+        self._send(Signal(next(self._sequences), uid, number, tree))
+
+    async def members(self, uid: str) -> list[tuple[int, str, str, int]]:
+        """Return (pid, name, state as in proc_pid_stat(5), error) of each live process of a task.
+
+        The error is the number of that with which the kernel refused the last signal; 0: it did not.
+        """
         sequence = next(self._sequences)
         return (await self._ask(sequence, Members(sequence, uid))).members
 
@@ -118,17 +122,14 @@ class KeeperLink(asyncio.Protocol):
         finally:
             del self._writing[sequence]
 
-    async def obeyed(self) -> None:
-        """Wait until the keeper has done all that it was told so far.
+    async def while_there(self, work: asyncio.Future[None]) -> None:
+        """Wait for what only the keeper can bring about.
 
         Raises:
             ConnectionError: it is gone.
         """
-
-        async def ask() -> None:
-            await self.members("")  # it obeys in order, and answers this when the rest is done
-
-        await asyncio.wait({asyncio.create_task(ask()), self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            await asyncio.wait({work, self._gone}, return_when=asyncio.FIRST_COMPLETED)
         if self._gone.done():
             raise ConnectionError("the keeper is gone")
 
@@ -172,6 +173,8 @@ class KeeperLink(asyncio.Protocol):
                         writing.set_result(message)
                 case Hello():
                     self._hello.set_result(message)
+                case Ping():
+                    self._send(Pong())  # from the event loop, of which it is asked whether it lives
                 case Drain():
                     self._drain()
                 case Reconfigure():

@@ -26,13 +26,15 @@ class Command:
         self._environment = {**plain_environment(), "FARSPAWN_SITE": address}
         self._stack = stack
 
-    def start(self, *words: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    def start(
+        self, *words: str, stdin: int | IO[bytes] = subprocess.DEVNULL, one_place: bool = False
+    ) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "farspawn", *words],
             env=self._environment,
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if one_place else subprocess.PIPE,
         )
         self._stack.enter_context(process)
         self._stack.callback(process.kill)
@@ -196,3 +198,10 @@ def test_nobody_reading_ends_the_task_as_a_pipe_would(agent: Agent, farspawn: Co
     assert running.wait(PATIENCE) == 128 + 13
     assert status_of(agent.stub, task_id).outcome.cause == task_pb2.CAUSE_STOP_REQUESTED
     assert output(agent.stub, task_id).startswith(b"y\n")
+
+
+def test_outputs_that_end_up_in_one_place_arrive_in_the_order_of_writing(farspawn: Command) -> None:
+    script = "echo one >> /dev/stdout; echo two >> /dev/stderr; echo three; echo four >&2"
+    process = farspawn.start("run", "sh", "-c", script, one_place=True)
+
+    assert process.communicate(timeout=PATIENCE) == (b"one\ntwo\nthree\nfour\n", None)

@@ -65,7 +65,7 @@ def test_templates_are_listed(agent: Agent) -> None:
     assert all(row in about for row in (heads, *rows))
     assert "runs               templates\n" in about
     assert "a task's lease     at most: 1s500ms\n" in about
-    assert "a task uses        at most: memory 8G\n" in about
+    assert "a task uses        at most: address-space 8G\n" in about
     assert json.loads(farspawn(agent, "site", "--json")[1])["admission"] == "TEMPLATES"
 
 

@@ -63,7 +63,7 @@ def test_promise_3_the_truth_about_an_exit(own_agent: Agent) -> None:
     # 128 + 9 is an exit code like any other: not a signal, not out of memory, nobody's stop.
     assert (outcome.WhichOneof("ending"), outcome.exit_code) == ("exit_code", 137)
     assert outcome.cause == task_pb2.CAUSE_COMPLETED
-    assert not outcome.HasField("oom_killed")
+    assert outcome.oom_kill != task_pb2.OOM_KILL_YES
     assert outcome.stopped_by == ""
 
 

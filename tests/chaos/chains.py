@@ -92,7 +92,7 @@ def _nonsense(attempt: Attempt) -> str:
         return f"{attempt.state} and launch_failure={outcome.failed_to_launch}"
     if outcome.survivors:
         return f"{outcome.survivors} survivors, and nothing here can survive SIGKILL"
-    if (outcome.cause == "KEEPER_LOST") != (attempt.state == "LOST"):
+    if (outcome.cause == "SUPERVISION_LOST") != (attempt.state == "LOST"):
         return f"{attempt.state} with cause {outcome.cause}"
     if attempt.state == "EXITED" and not (times.created <= times.started <= times.ended and times.leader_exited):
         return f"its times are out of order: {times}"

@@ -185,14 +185,14 @@ class Agent:
         return self.wait()
 
     def task_processes(self) -> list[proc.Process]:
-        """Return every live process that belongs to a task: what the keeper has below it, but for the server."""
+        """Return every live process that belongs to a task: what the keeper has below it, but for server and shims."""
         found: dict[int, proc.Process] = {}
         pending = [pid for pid in proc.children(self.keeper_pid) if not _is_server(pid)]
         while pending:
             process = proc.read(pending.pop())
             if process is not None and process.pid not in found:
                 pending.extend(proc.children(process.pid))
-                if process.alive:
+                if process.alive and process.name != "farspawn-shim":
                     found[process.pid] = process
         return list(found.values())
 

@@ -17,8 +17,7 @@ import grpc
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2
-from farspawn_core import exits, proc
-from farspawn_core.errors import ExitUnknownError
+from farspawn_core import proc
 from support.agent import Agent, farspawnd, plain_environment
 from support.waiting import PATIENCE, until
 
@@ -153,19 +152,6 @@ def _alive() -> Iterator[proc.Process]:
     for pid in proc.everything():
         if (process := proc.read(pid)) is not None and process.alive:
             yield process
-
-
-def kernel_tells_strangers_exits() -> bool:
-    """Whether this kernel tells how a process ended that is not the asker's child: Linux 6.15 and later."""
-    with subprocess.Popen(["true"]) as child:
-        pidfd = os.pidfd_open(child.pid)
-        child.wait()
-        try:
-            return exits.of_stranger(pidfd) is not None
-        except ExitUnknownError:
-            return False
-        finally:
-            os.close(pidfd)
 
 
 def _code(error: grpc.RpcError) -> grpc.StatusCode:

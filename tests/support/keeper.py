@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import signal
@@ -13,15 +14,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from farspawn_core import proc
 from farspawn_server.keeper.messages import (
+    Answer,
     Confinement,
     Decoder,
+    Finished,
     Hello,
     Holding,
+    InputTaken,
     Message,
+    Ping,
+    Pong,
     Spawn,
     encode,
 )
@@ -35,18 +41,33 @@ with socket.socket(socket.AF_UNIX) as test:
     test.connect(sys.argv[1])
     socket.send_fds(test, [b"x"], [3])
     os.close(3)
-    test.recv(1)
+    try:
+        test.recv(1)
+    except ConnectionResetError:
+        pass
 """
+
+
+_NUMBERS = itertools.count()
+_UNCONFINED = Confinement()
 
 
 class ServedKeeper:
     """A running keeper. On leaving, it and all tasks are ended."""
 
-    def __init__(self, directory: Path) -> None:
-        """Start it, with `directory` for its state, and hear its Hello."""
+    def __init__(self, directory: Path, *, serving: bool = True, **start: Any) -> None:
+        """Start it, with `directory` for its state, and hear its Hello.
+
+        Args:
+            directory: its state directory.
+            serving: False: it may be dead before it has a server.
+            start: changes how the keeper is started: `environment` is added to ours, `through` is a command that
+                executes another, `relay_in` is a directory whose path is short enough for a socket. The rest is for
+                `subprocess.Popen`.
+        """
         self.directory = directory
-        self._address = directory / "relay.sock"
-        self._address.unlink(missing_ok=True)
+        # Of its own: the relay of a keeper that was killed may still be about to connect.
+        self._address = start.pop("relay_in", directory) / f"relay{next(_NUMBERS)}.sock"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._address))
         self._listener.listen()
@@ -55,15 +76,29 @@ class ServedKeeper:
         with self._log.open("ab") as log:
             relay = (sys.executable, "-I", "-S", "-c", _RELAY, str(self._address))
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "farspawn_server.keeper", str(directory), *relay],
-                env=plain_environment(),
+                [
+                    *start.pop("through", ()),
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "farspawn_server.keeper",
+                    str(directory),
+                    *relay,
+                ],
+                env={**plain_environment(), **start.pop("environment", {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=start.pop("stderr", log),
                 start_new_session=True,
+                **start,
             )
+        self.pid = self._process.pid
         self.told: dict[str, Holding] = {}
-        self.hello = self._connect()
+        self.answers: dict[int, Answer | InputTaken] = {}
+        self.silent = False
+        self._asked = False
+        if serving:
+            self.hello = self._connect()
 
     def __enter__(self) -> Self:
         return self
@@ -73,9 +108,9 @@ class ServedKeeper:
     ) -> None:
         if self._process.poll() is None:
             self._process.terminate()
-            until(lambda: self.log.count("shutdown asked for") == 1)
+            until(lambda: self.log.count("shutdown asked for") >= 1)
             self._process.terminate()
-            until(lambda: self.log.count("shutdown asked for") == 2)
+            until(lambda: self.log.count("shutdown asked for") >= 2)
             self._disconnect()
             self._process.wait(PATIENCE)
         self._listener.close()
@@ -87,59 +122,98 @@ class ServedKeeper:
         """What the keeper said."""
         return self._log.read_text(encoding="utf-8", errors="replace")
 
-    def children(self) -> list[int]:
+    def shims(self) -> list[int]:
         """Return the keeper's children but for its server, zombies included."""
-        return [pid for pid in proc.children(self._process.pid) if not _is_relay(pid)]
+        return [pid for pid in proc.children(self.pid) if not _is_relay(pid)]
 
     def order(self, *messages: Message) -> None:
         """Send orders."""
         self._link.sendall(b"".join(encode(message) for message in messages))
 
-    def spawn(self, uid: str, argv: list[str], confinement: Confinement | None = None, **more: object) -> None:
-        """Order a start; its output goes to a file named like its uid."""
-        output = self.output(uid)
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "FARSPAWN_TASK_UID": uid.partition("/")[0]}
-        fields: dict[str, object] = {"cwd": "/", "env": env, "confinement": confinement, **more}
-        self.order(Spawn(uid=uid, argv=argv, stdout=str(output), stderr=str(output), **fields))  # type: ignore[arg-type]
+    def spawn(self, uid: str, argv: list[str], confinement: Confinement = _UNCONFINED, **more: Any) -> None:
+        """Order a start."""
+        fields: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/local/bin:/usr/bin:/bin"}, **more}
+        prefix = f"logs/{uid.removesuffix('/cleanup').replace('/', '.')}"
+        self.order(Spawn(uid, argv, prefix=prefix, confinement=confinement, **fields))
 
-    def output(self, uid: str) -> Path:
-        """Return the file that a task's output goes to."""
-        return self.directory / f"{uid.replace('/', '.')}.out"
+    def run(self, argv: list[str], confinement: Confinement = _UNCONFINED, **more: Any) -> tuple[Holding, str]:
+        """Have something run to its end, and return that and what it wrote to standard output."""
+        uid = f"run{next(_NUMBERS)}/1"
+        self.spawn(uid, argv, confinement, **more)
+        return self.until_over(uid), self.output(uid)
+
+    def output(self, uid: str, stream: str = "stdout") -> str:
+        """Return what a run has written."""
+        path = self.directory / "logs" / f"{uid.replace('/', '.')}.{stream}"
+        return path.read_text(errors="surrogateescape") if path.exists() else ""
+
+    def answer(self, sequence: int) -> Answer | InputTaken:
+        """Hear the answer to an order."""
+        deadline = time.monotonic() + PATIENCE
+        while sequence not in self.answers:
+            self._hear(deadline)
+        return self.answers.pop(sequence)
 
     def until(self, uid: str, condition: Callable[[Holding], object]) -> Holding:
-        """Hear until a task's holding is as asked for, and return it."""
+        """Hear until a run's holding is as asked for, and return it."""
         deadline = time.monotonic() + PATIENCE
         while uid not in self.told or not condition(self.told[uid]):
             self._hear(deadline)
         return self.told[uid]
 
     def until_started(self, uid: str) -> Holding:
-        """Hear until a task has a pid, or has failed."""
+        """Hear until a run has a pid, or has failed."""
         return self.until(uid, lambda holding: holding.pid or holding.failure)
 
     def until_over(self, uid: str) -> Holding:
-        """Hear until a task has ended or failed."""
-        return self.until(uid, lambda holding: holding.ended or holding.failure)
+        """Hear until nothing of a run lives."""
+        return self.until(uid, lambda holding: not holding.alive)
 
     def reload(self) -> None:
         """Have the keeper execute itself, and hear its next Hello."""
-        os.kill(self._process.pid, signal.SIGUSR1)
+        os.kill(self.pid, signal.SIGUSR1)
+        self.let_go()
+        self.serve()
+
+    def let_go(self) -> None:
+        """Hear until the keeper lets its server go."""
         deadline = time.monotonic() + PATIENCE
-        with suppress(EOFError):
+        with suppress(EOFError, ConnectionResetError):
             while True:
                 self._hear(deadline)
         self._disconnect()
+
+    def serve(self) -> None:
+        """Be the next server."""
         self.told.clear()
         self.hello = self._connect()
+
+    def until_asked(self) -> None:
+        """Hear until the keeper has asked whether we live."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._asked:
+            self._hear(deadline)
 
     def kill(self) -> None:
         """Kill the keeper only."""
         self._process.kill()
-        self._process.wait(PATIENCE)
+        self.died()
+
+    def died(self) -> None:
+        """Wait for the end of a keeper that is killed."""
+        assert self._process.wait(PATIENCE) == -signal.SIGKILL
         self._disconnect()
         self._listener.close()
 
+    def end(self) -> int:
+        """Say that the shutdown is done, let the server end, and return the keeper's exit code."""
+        self.order(Finished())
+        self._disconnect()
+        return self._process.wait(PATIENCE)
+
     def _connect(self) -> Hello:
+        until(lambda: select.select([self._listener], [], [], 0)[0] or self._process.poll() is not None)
+        assert self._process.poll() is None, f"the keeper has ended:\n{self.log}"
         self._relay, _ = self._listener.accept()
         _, (descriptor,), _, _ = socket.recv_fds(self._relay, 1, 1)
         self._link = socket.socket(fileno=descriptor)
@@ -166,6 +240,12 @@ class ServedKeeper:
                 self.told |= {holding.uid: holding for holding in message.holdings}
             elif isinstance(message, Holding):
                 self.told[message.uid] = message
+            elif isinstance(message, Answer | InputTaken):
+                self.answers[message.sequence] = message
+            elif isinstance(message, Ping):
+                self._asked = True
+                if not self.silent:
+                    self.order(Pong())
 
 
 def _is_relay(pid: int) -> bool:

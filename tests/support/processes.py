@@ -14,10 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from farspawn_core.confinement import Confinement
 from farspawn_core.spawn import spawn
 from support.waiting import PATIENCE
 
@@ -197,13 +197,12 @@ def output_of(
     argv: Sequence[str],
     env: Mapping[str, str] = PLAIN,
     cwd: str | None = None,
-    confinement: Confinement | None = None,
 ) -> str:
     """Spawn a program by the core, and return what it and all it started wrote to standard output."""
     reading, writing = os.pipe()
     with open(reading, "rb") as output:
         try:
-            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2), confinement=confinement)
+            pid = spawn(argv, env=env, cwd=cwd, descriptors=(0, writing, 2))
         finally:
             os.close(writing)
         text = output.read()
@@ -215,8 +214,25 @@ def exit_code_of(
     argv: Sequence[str],
     env: Mapping[str, str] = PLAIN,
     cwd: str | None = None,
-    confinement: Confinement | None = None,
 ) -> int:
     """Spawn a program by the core, wait for its end, and return its exit code or minus its signal."""
-    pid = spawn(argv, env=env, cwd=cwd, confinement=confinement)
+    pid = spawn(argv, env=env, cwd=cwd)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def pids_with_argument(marker: str) -> list[int]:
+    """Return the live processes that have this word in their command line; those that nobody may look into included.
+
+    A process that is not dumpable shows its command line to root only.
+    """
+    found: list[int] = []
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal() or int(entry) == os.getpid():
+            continue
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if marker.encode() in words and (now := state(int(entry))) is not None and now[0] not in "ZX":
+            found.append(int(entry))
+    return found

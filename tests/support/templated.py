@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from support.agent import Agent, short_directory
 
 TTL_SECONDS = 1.5
-MEMORY_BYTES = 8 << 30
+ADDRESS_SPACE_BYTES = 8 << 30
 
 SITE = f"""
 [policy]
@@ -16,7 +16,7 @@ allow = "templates"
 
 [ceilings]
 lease_ttl_seconds = {TTL_SECONDS}
-memory_bytes = {MEMORY_BYTES}
+address_space_bytes = {ADDRESS_SPACE_BYTES}
 
 [templates.greet]
 argv = [

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from farspawn_server.task.clocks import Moment
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import LOCAL, Task
 from farspawn_server.task.outcome import Cause, LaunchFailure, LeaderExit, State, Survivor, Times, Usage
 from farspawn_server.task.spec import (
     Lease,
@@ -44,15 +44,15 @@ def a_task(uid: str = "uid-1", **spec: Any) -> Task:
         digest=what.digest(),
         state=State.STARTING,
         times=Times(created=MOMENT.wall),
-        keeper="keeper-1",
         boot="boot-1",
+        handle=LOCAL,
     )
 
 
 def in_state(state: State, uid: str = "uid-1", **spec: Any) -> Task:
     """Return a task that has come to a state in the legal way."""
     task = a_task(uid, **spec)
-    running = task.running(4321, 99, MOMENT.wall, MOMENT)
+    running = task.running(4321, MOMENT.wall, MOMENT.monotonic)
     match state:
         case State.PENDING:
             spec["restart"] = RestartPolicy(RestartMode.ALWAYS)
@@ -68,7 +68,7 @@ def in_state(state: State, uid: str = "uid-1", **spec: Any) -> Task:
         case State.FAILED:
             return task.failed(FAILURE, MOMENT, dice=0.0)
         case State.LOST:
-            return running.lost(Cause.KEEPER_LOST, "nobody knows", MOMENT, dice=0.0)
+            return running.lost("nobody knows", MOMENT, dice=0.0)
 
 
 _SIGNALLED = replace(EXIT_0, code=None, signal=9, core_dumped=True, usage=None)

@@ -9,9 +9,9 @@ from farspawn._cli.as_text import print_status
 from farspawn._cli.failures import for_each
 from farspawn._cli.harmless import harmless
 from farspawn._cli.look import wait_and_tell
-from farspawn._cli.options import Settings, common_options, pass_settings, task_ids_argument
+from farspawn._cli.options import Settings, common_options, pass_settings, scope_option, task_ids_argument
 from farspawn._cli.parsing import option, parse_signal, parse_span
-from farspawn._values import SignalScope, StopPlan, TaskStatus
+from farspawn._values import SignalScope, StopPlan, StopScope, TaskStatus
 
 
 @click.command()
@@ -19,7 +19,8 @@ from farspawn._values import SignalScope, StopPlan, TaskStatus
 @click.option(
     "--drain", type=option(parse_span), metavar="SPAN", help="Then wait so long for the task to end by itself."
 )
-@click.option("--signal", type=option(parse_signal), metavar="NAME", help="Then send this to the whole task.")
+@click.option("--signal", type=option(parse_signal), metavar="NAME", help="Then send this.")
+@scope_option
 @click.option(
     "--grace",
     type=option(parse_span),
@@ -36,6 +37,7 @@ def stop(
     linger: timedelta | None,
     drain: timedelta | None,
     signal: int | None,
+    scope: StopScope,
     grace: timedelta | None,
     until_ended: bool,
     task_ids: tuple[str, ...],
@@ -46,7 +48,7 @@ def stop(
     on when this command has returned. A second stop may bring the end forward
     and never puts it off. To stop an ended task is no error.
     """
-    plan = StopPlan(linger=linger, drain=drain, signal=signal, grace=grace)
+    plan = StopPlan(linger=linger, drain=drain, signal=signal, grace=grace, scope=scope)
     stopped: list[TaskStatus] = []
     with settings.client() as site:
         code = for_each(task_ids, lambda task_id: stopped.append(site.stop(task_id, plan)), settings)

@@ -7,7 +7,7 @@ are UTF-8, else base64 in a field of that name.
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -45,13 +45,14 @@ def to_json(value: object) -> Json:
             raise TypeError(f"no JSON for {type(value).__name__}")
 
 
-def log_line(stream: LogStream, line: LogChunk) -> Mapping[str, Json]:
-    """A line of a task's output."""
+def log_line(stream: LogStream, line: LogChunk, *, timed: bool = False) -> Mapping[str, Json]:
+    """A line of a task's output; `timed`: and when it came, in which attempt."""
     try:
         content = {"text": line.data.decode()}
     except UnicodeDecodeError:
         content = {"base64": base64.b64encode(line.data).decode("ascii")}
-    return {"stream": stream.name.lower(), "offset": line.offset, **content}
+    times = {"attempt": line.attempt, "written_at": to_json(line.written_at)} if timed else {}
+    return {"stream": stream.name.lower(), "offset": line.offset, **times, **content}
 
 
 def print_document(value: object) -> None:
@@ -62,12 +63,6 @@ def print_document(value: object) -> None:
 def print_record(value: object, *, to_stderr: bool = False) -> None:
     """One JSON object in a line of its own."""
     click.echo(_dumped(value), err=to_stderr)
-
-
-def print_records(values: Iterable[object]) -> None:
-    """One JSON object per line."""
-    for value in values:
-        print_record(value)
 
 
 def _dumped(value: object, indent: int | None = None) -> str:

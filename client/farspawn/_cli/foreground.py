@@ -12,7 +12,7 @@ from farspawn._cli.failures import tell, warn
 from farspawn._cli.forwarding import Forwarding
 from farspawn._cli.options import Settings
 from farspawn._cli.task_output import TaskOutput
-from farspawn._cli.words import NOT_THE_TASK, exit_code_of
+from farspawn._cli.words import NOT_THE_TASK, exit_code_of, lost_text
 from farspawn._errors import FarspawnError, InputClosedError, TaskError, TaskNotRunningError
 from farspawn._logs import AsyncLogReader
 from farspawn._process import AsyncProcess
@@ -87,26 +87,11 @@ class Foreground:
     async def _pass_on(self, stream: LogStream) -> None:
         """Passes on an output, attempt after attempt."""
         ours = TaskOutput(sys.stderr if stream is LogStream.STDERR else sys.stdout, raw=self._raw)
-        attempt, offset = 0, None
-        while True:
-            output = self._site.read_logs(
-                self._process.task_id, stream, attempt=attempt, offset=offset, follow=offset is None
-            )
-            await self._write(output, stream, ours)
-            # That there is no exit to report is told at the end.
-            with suppress(TaskError):
-                if output.complete or offset is not None:
-                    await self._process.poll()
-                else:
-                    await self._process.wait()  # the site ended the stream early: read the rest when it has ended
-            status = self._process.status
-            if not output.complete and offset is None:
-                attempt, offset = output.attempt, output.offset
-            elif status is None or status.attempt <= output.attempt:
-                ours.finish()
-                return
-            else:
-                attempt, offset = output.attempt + 1, None
+        output = self._site.read_logs(self._process.task_id, stream, follow=True)
+        await self._write(output, stream, ours)
+        ours.finish()
+        if output.lost_bytes:
+            warn(lost_text(stream, output.lost_bytes))
 
     async def _write(self, output: AsyncLogReader, stream: LogStream, ours: TaskOutput) -> None:
         # In threads: a pager that does not read must not keep signals from going through.

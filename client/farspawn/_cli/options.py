@@ -10,6 +10,7 @@ import grpc
 from farspawn._channel import credentials_from_files
 from farspawn._cli.parsing import pairs
 from farspawn._client import Client
+from farspawn._values import StopScope
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -127,6 +128,18 @@ label_option = click.option(
     multiple=True,
     callback=_labels,
     help="A label; may be given more than once.",
+)
+
+
+def _scope(_: click.Context, __: click.Parameter, value: str | None) -> StopScope:
+    return StopScope[value.upper()] if value else StopScope.UNSPECIFIED
+
+
+scope_option = click.option(
+    "--scope",
+    type=click.Choice(["tree", "leader"]),
+    callback=_scope,
+    help="Whom the signal of a stop is sent to: all processes, the default, or the first one only.",
 )
 
 task_ids_argument = click.argument("task_ids", metavar="ID...", nargs=-1, required=True)

@@ -6,7 +6,7 @@ What is wrong is said in one sentence that shows how it is written.
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TypeVar
 
@@ -71,6 +71,22 @@ def parse_span(text: str) -> timedelta:
         return sum((float(number) * _UNITS[unit] for number, unit in parts), timedelta())
     except OverflowError:
         raise wrong from None
+
+
+def parse_since(text: str) -> datetime:
+    """The time of `10m`, which is so long ago, or of one as ISO 8601 writes it; local, if it names no zone.
+
+    Raises:
+        ValueError: It is none.
+    """
+    try:
+        return datetime.now(UTC) - parse_span(text)
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time: write 10m, 2h30m, 2026-11-28T09:30 or 2026-11-28T08:30:00Z") from None
 
 
 def parse_size(text: str) -> int:

@@ -1,7 +1,8 @@
 """`farspawn run`: a task in the foreground, as `docker run` has a container."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import os
+from contextlib import AsyncExitStack, suppress
 
 import click
 
@@ -33,6 +34,9 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool, r
     ended it, 127 if the program is missing, 126 if it cannot be executed, 125
     for whatever is not the task's.
 
+    Where our two outputs are one place (a terminal, 2>&1), so are the task's,
+    and arrive in the order of writing; not with --id, --template or --json.
+
     On a terminal control characters are shown, not obeyed; elsewhere every byte
     passes as it is.
 
@@ -40,6 +44,9 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool, r
     leaves it alone. With the --id of a task that exists, it is attached to.
     """
     settings.stands_for_the_task()
+    # With an id it may be a repetition, whose specification must not depend on where we write to.
+    is_new = not wanted["task_id"] and not wanted["template"] and not settings.as_json
+    wanted["merge_output"] = wanted["merge_output"] or (is_new and _is_one_place())
     wanted["task_id"] = wanted["task_id"] or new_task_id()
 
     async def foreground() -> int:
@@ -51,6 +58,13 @@ def run(settings: Settings, wanted: Wanted, *, remove: bool, with_input: bool, r
                     await _remove(site, wanted["task_id"])
 
     return asyncio.run(foreground())
+
+
+def _is_one_place() -> bool:
+    """Whether our two outputs are one file, pipe or terminal."""
+    with suppress(OSError):  # one of them is closed
+        return os.path.sameopenfile(1, 2)
+    return False
 
 
 async def _stay(site: AsyncClient, wanted: Wanted, settings: Settings, *, with_input: bool, raw: bool) -> int:

@@ -58,7 +58,12 @@ def _facts(address: str, about: Site) -> Iterator[tuple[str, str]]:
     yield "a task runs", f"at most: {_span(limits.max_runtime)}"
     yield "a task's lease", f"at most: {_span(limits.max_lease_ttl)}"
     yield "a task uses", f"at most: {limits_text(limits.resources) or _limit(0)}"
+    yield "can limit", ", ".join(_words(kind.name) for kind in about.enforceable_limits)
     yield "revision", str(about.revision)
+
+
+def _words(name: str) -> str:
+    return name.lower().replace("_", " ")
 
 
 def _limit(limit: float) -> str:

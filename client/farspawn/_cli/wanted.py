@@ -8,11 +8,11 @@ from typing import TypedDict, TypeVar
 
 import click
 
-from farspawn._cli.options import label_option
+from farspawn._cli.options import label_option, scope_option
 from farspawn._cli.parsing import option, pairs, parse_cleanup, parse_restart, parse_revision, parse_span
 from farspawn._cli.resources import NAMES, parse_limits
 from farspawn._cli.secret_values import Secrets, parse_secrets
-from farspawn._values import Cleanup, Lease, Readiness, Resources, RestartPolicy, StopPlan
+from farspawn._values import Cleanup, Lease, Readiness, Resources, RestartPolicy, StopPlan, StopScope
 
 R = TypeVar("R")
 
@@ -39,6 +39,7 @@ class Wanted(TypedDict):
     cleanup: Cleanup | None
     readiness: Readiness | None
     resources: Resources
+    merge_output: bool
 
 
 def _env(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
@@ -107,6 +108,7 @@ _OPTIONS = (
         metavar="SPAN",
         help="When stopped: between SIGTERM and SIGKILL. Default: 10s.",
     ),
+    scope_option,
     click.option(
         "--lease",
         type=option(parse_span),
@@ -133,6 +135,9 @@ _OPTIONS = (
         callback=_limits,
         help=f"What it may use, less than the site allows: {', '.join(NAMES)}. Bytes as 512M, spans as 1h.",
     ),
+    click.option(
+        "--merge-output", is_flag=True, help="Its standard error joins its standard output, in the order of writing."
+    ),
     click.argument("argv", metavar="[COMMAND [ARG]...]", nargs=-1, type=click.UNPROCESSED),
 )
 
@@ -154,6 +159,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
         labels: Mapping[str, str],
         max_runtime: timedelta | None,
         grace: timedelta | None,
+        scope: StopScope,
         lease: timedelta | None,
         restart: RestartPolicy | None,
         cleanup: Cleanup | None,
@@ -161,6 +167,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
         ready_port: int | None,
         ready_file: str | None,
         resources: Resources,
+        merge_output: bool,
         **others: object,
     ) -> R:
         _check_command(argv, template, has_values=bool(parameters or template_revision))
@@ -173,7 +180,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
             env=env,
             secrets=secrets,
             working_directory=cwd,
-            stop=StopPlan(grace=grace),
+            stop=StopPlan(grace=grace, scope=scope),
             max_runtime=max_runtime,
             lease=Lease(lease) if lease is not None else None,
             labels=labels,
@@ -181,6 +188,7 @@ def spec_options(command: Callable[..., R]) -> Callable[..., R]:
             cleanup=cleanup,
             readiness=_readiness(ready_line, ready_port, ready_file),
             resources=resources,
+            merge_output=merge_output,
         )
         return command(wanted, **others)
 

@@ -6,7 +6,19 @@ import shlex
 from datetime import timedelta
 
 from farspawn._cli.parsing import SIGNAL_NAMES
-from farspawn._values import Cause, CleanupOutcome, LaunchPhase, Outcome, TaskSpec, TaskState, TaskStatus
+from farspawn._values import (
+    Cause,
+    CleanupOutcome,
+    LaunchPhase,
+    LogStream,
+    OomKill,
+    Outcome,
+    TaskSpec,
+    TaskState,
+    TaskStatus,
+)
+
+_OOM_KILL = {OomKill.YES: ", out of memory", OomKill.LIKELY: ", likely out of memory"}
 
 NOT_THE_TASK = 125
 CANNOT_BE_EXECUTED = 126
@@ -20,15 +32,17 @@ def words_for(status: TaskStatus) -> str:
         return _end(status.state, status.outcome) + attempt
     # A state that only a newer client knows of is one of a living task.
     words = "alive" if status.state is TaskState.UNSPECIFIED else status.state.name.lower()
-    return words + (", ready" if status.ready else "") + attempt
+    words += ", ready" if status.ready else ""
+    words += f", output waits: {status.output_error}" if status.output_error else ""
+    words += f", cannot end {', '.join(str(each.pid) for each in status.unkillable)}" if status.unkillable else ""
+    return words + attempt
 
 
 def _end(state: TaskState, outcome: Outcome) -> str:
     words = _ending(state, outcome)
     if outcome.core_dumped:
         words += ", core dumped"
-    if outcome.oom_killed:
-        words += ", out of memory"
+    words += _OOM_KILL.get(outcome.oom_kill, "")
     if outcome.cause not in (Cause.UNSPECIFIED, Cause.COMPLETED, Cause.LAUNCH_FAILED):
         by = f" by {outcome.stopped_by}" if outcome.stopped_by else ""
         words += f" ({outcome.cause.name.lower().replace('_', ' ')}{by})"
@@ -108,3 +122,8 @@ def command_of(spec: TaskSpec) -> str:
         return shlex.join(spec.argv)
     given = (f"{name}={value}" for name, value in sorted(spec.parameters.items()))
     return shlex.join(("template", spec.template, *given))
+
+
+def lost_text(stream: LogStream, lost: int) -> str:
+    """What is said after an output of which bytes were lost."""
+    return f"{lost} bytes of {stream.name.lower()} were lost: no file took them, the site's disk may be full"

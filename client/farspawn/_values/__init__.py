@@ -10,9 +10,18 @@ from farspawn._values.answers import (
     WatchEvent,
     WatchResumed,
 )
-from farspawn._values.outcome import Cause, CleanupOutcome, LaunchFailure, LaunchPhase, Outcome, ResourceUsage, Survivor
+from farspawn._values.outcome import (
+    Cause,
+    CleanupOutcome,
+    LaunchFailure,
+    LaunchPhase,
+    OomKill,
+    Outcome,
+    ResourceUsage,
+    Survivor,
+)
 from farspawn._values.resources import Resources
-from farspawn._values.site import Admission, ContainmentTier, Limits, Load, Site, SiteState
+from farspawn._values.site import Admission, ContainmentTier, LimitKind, Limits, Load, Site, SiteState
 from farspawn._values.spec import (
     Cleanup,
     Lease,
@@ -22,6 +31,7 @@ from farspawn._values.spec import (
     RestartPolicy,
     SignalScope,
     StopPlan,
+    StopScope,
     TaskSpec,
 )
 from farspawn._values.status import Attempt, Task, TaskState, TaskStatus, TaskTimes
@@ -40,10 +50,12 @@ __all__ = [
     "LaunchPhase",
     "Lease",
     "LeaseAction",
+    "LimitKind",
     "Limits",
     "Load",
     "LogChunk",
     "LogStream",
+    "OomKill",
     "Outcome",
     "Parameter",
     "PollAnswer",
@@ -56,6 +68,7 @@ __all__ = [
     "Site",
     "SiteState",
     "StopPlan",
+    "StopScope",
     "Survivor",
     "Task",
     "TaskChanged",

@@ -1,6 +1,7 @@
 """What calls answer, besides the tasks themselves: to a poll, to a watch, to reading a log."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import unique
 from typing import TypeAlias
 
@@ -89,10 +90,15 @@ class LogChunk:
     Attributes:
         offset: The place of the first byte, counted from 0 over the whole output.
         data: The bytes; never empty.
+        attempt: Whose output it is; its offsets count from 0 again.
+        written_at: The second in which the first byte came, by the site's clock; of a chunk, all of them. None: nobody
+            recorded it.
     """
 
     offset: int
     data: bytes
+    attempt: int = 0
+    written_at: datetime | None = None
 
     @property
     def end(self) -> int:

@@ -27,8 +27,8 @@ class Cause(WireEnum):
     """The process could not be started."""
     HOST_REBOOTED = 7
     """The machine was rebooted while it ran."""
-    KEEPER_LOST = 8
-    """The keeper died, and with it what it knew of the task."""
+    SUPERVISION_LOST = 8
+    """The process of the agent that held its exit (its shim) was killed."""
 
 
 @unique
@@ -47,6 +47,20 @@ class LaunchPhase(WireEnum):
     """Creating the process and executing the program."""
     CONFINEMENT = 5
     """Taking on what the site's owner imposes: limits, another user."""
+
+
+@unique
+class OomKill(WireEnum):
+    """Whether the kernel's out-of-memory killer struck in a task."""
+
+    UNSPECIFIED = 0
+    """Nobody can know, or a newer site has an answer unknown to this client."""
+    NO = 1
+    """It did not."""
+    LIKELY = 2
+    """It killed somebody of the site moments before the leader died of a SIGKILL that the site did not send."""
+    YES = 3
+    """It did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +97,7 @@ class ResourceUsage:
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A process of an ended task that SIGKILL did not end.
+    """A process that cannot be ended.
 
     Attributes:
         pid: Its process id on the site.
@@ -121,7 +135,7 @@ class Outcome:
         exit_code: The leader's exit code, 0 to 255. None: it did not exit by itself, or that is unknown.
         signal: The Linux number of the signal that ended the leader. None: none did, or that is unknown.
         core_dumped: Whether the kernel wrote a core dump.
-        oom_killed: Whether the kernel's out-of-memory killer ended it. None: the site cannot know.
+        oom_kill: Whether the kernel killed a process of the task, not only its leader, for want of memory.
         cause: Why it ended.
         stopped_by: The identity that stopped it; empty unless the cause is STOP_REQUESTED.
         message: For people; no program should read it.
@@ -134,7 +148,7 @@ class Outcome:
     exit_code: int | None = None
     signal: int | None = None
     core_dumped: bool = False
-    oom_killed: bool | None = None
+    oom_kill: OomKill = OomKill.UNSPECIFIED
     cause: Cause = Cause.UNSPECIFIED
     stopped_by: str = ""
     message: str = ""

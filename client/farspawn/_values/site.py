@@ -30,11 +30,33 @@ class ContainmentTier(WireEnum):
     UNSPECIFIED = 0
     """A newer site has a tier unknown to this client."""
     SUBREAPER = 1
-    """Orphaned descendants become children of the keeper."""
-    COOKIE = 2
-    """Strays are known by their environment."""
+    """Orphaned descendants become children of a process that the agent has for this task alone."""
     CGROUP = 3
     """Each task has a cgroup v2 of its own."""
+
+
+@unique
+class LimitKind(WireEnum):
+    """A limit of `Resources`, by the name of its field."""
+
+    UNSPECIFIED = 0
+    """A newer site has a limit unknown to this client."""
+    ADDRESS_SPACE_BYTES = 1
+    """Of each process."""
+    CPU_TIME = 2
+    """Of each process."""
+    OPEN_FILES = 3
+    """Of each process."""
+    PROCESSES = 4
+    """Of each task."""
+    MEMORY_BYTES = 5
+    """Of each task."""
+    NICENESS = 6
+    """Of each process."""
+    LOG_BYTES = 7
+    """Of each output of each attempt."""
+    USER_PROCESSES = 8
+    """`processes`, but of the user that all tasks run as; in place of PROCESSES."""
 
 
 @unique
@@ -109,6 +131,7 @@ class Site:
         revision: That of the newest change of any task.
         admission: Which programs its owner lets callers start.
         templates: The commands that its owner wrote, by name.
+        enforceable_limits: Which limits it can enforce; a launch that asks for another is refused.
     """
 
     name: str
@@ -123,3 +146,4 @@ class Site:
     revision: int
     admission: Admission = Admission.UNSPECIFIED
     templates: tuple[Template, ...] = ()
+    enforceable_limits: tuple[LimitKind, ...] = ()

@@ -116,23 +116,37 @@ class Readiness:
             raise ValueError("one check tells whether a task is ready, not several")
 
 
+@unique
+class StopScope(WireEnum):
+    """Which processes of a task the signal of a stop is sent to."""
+
+    UNSPECIFIED = 0
+    """The task's default, else TREE."""
+    TREE = 1
+    """All of them."""
+    LEADER = 2
+    """The first process only, for a program that ends its own children; what is left after the grace gets SIGKILL."""
+
+
 @dataclass(frozen=True, slots=True)
 class StopPlan:
-    """How a task is stopped: linger, drain, then the signal to the whole tree, grace, then SIGKILL.
+    """How a task is stopped: linger, drain, then the signal, grace, then SIGKILL to all that is left.
 
     None means the task's default, and where it has none the site's; zero means now.
 
     Attributes:
         linger: How long to do nothing yet, because the task is still needed. The site's default: zero.
         drain: How long to wait for the task to end by itself. The site's default: zero.
-        signal: Linux signal number, 1 to 64, sent to every process. The site's default: SIGTERM.
+        signal: Linux signal number, 1 to 64. The site's default: SIGTERM.
         grace: Between the signal and SIGKILL. The site's default: 10 seconds. Zero: SIGKILL at once.
+        scope: Which processes the signal is sent to.
     """
 
     linger: timedelta | None = None
     drain: timedelta | None = None
     signal: int | None = None
     grace: timedelta | None = None
+    scope: StopScope = StopScope.UNSPECIFIED
 
     @classmethod
     def at_once(cls) -> "StopPlan":
@@ -160,6 +174,7 @@ class TaskSpec:
         parameters: Values for the template's parameters.
         template_revision: The revision that the template must have; empty: any.
         resources: What it may use; it can only lower what the site allows.
+        merge_output: Whether standard error joins standard output, in the order of writing.
     """
 
     argv: tuple[str, ...] = ()
@@ -177,3 +192,4 @@ class TaskSpec:
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     template_revision: str = ""
     resources: Resources = field(default_factory=Resources)
+    merge_output: bool = False

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import unique
 
-from farspawn._values.outcome import Outcome
+from farspawn._values.outcome import Outcome, Survivor
 from farspawn._values.spec import TaskSpec
 from farspawn._values.wire_enum import WireEnum
 
@@ -91,6 +91,9 @@ class TaskStatus:
         outcome: How its last attempt ended; None while the task has not.
         ready: Whether the readiness check of this attempt has held.
         earlier_attempts: The attempts before this one, oldest first, at most the last 20.
+        unkillable: While STOPPING: what SIGKILL has not ended in a second, or cannot be signalled at all, and why.
+        output_error: Why output could not be written when that was tried last, for instance ENOSPC: the task waits
+            when it writes. Empty: it could.
     """
 
     task_id: str
@@ -103,6 +106,8 @@ class TaskStatus:
     outcome: Outcome | None = None
     ready: bool = False
     earlier_attempts: tuple[Attempt, ...] = ()
+    unkillable: tuple[Survivor, ...] = ()
+    output_error: str = ""
 
     @property
     def ended(self) -> bool:

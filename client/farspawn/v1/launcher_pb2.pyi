@@ -34,6 +34,7 @@ import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -487,6 +488,8 @@ class ReadLogsRequest(google.protobuf.message.Message):
     TAIL_LINES_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
     ATTEMPT_FIELD_NUMBER: builtins.int
+    SINCE_FIELD_NUMBER: builtins.int
+    LATER_ATTEMPTS_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """Required. Which task."""
     stream: Global___LogStream.ValueType
@@ -496,11 +499,25 @@ class ReadLogsRequest(google.protobuf.message.Message):
     tail_lines: builtins.int
     """At the last so many lines, looking back over at most 1 MiB."""
     follow: builtins.bool
-    """Go on while the task lives. False: end at what is there now."""
+    """Go on while the task lives, through all attempts that it still makes; with
+    `attempt`, to the end of that one. False: end at what is there now.
+    """
     attempt: builtins.int
     """Which attempt, counted from 1. 0: the newest. Of many attempts only the
     output of the last 21 is kept.
     """
+    later_attempts: builtins.bool
+    """With `follow` and `attempt`: go on through the later attempts, too. To
+    resume: the attempt of the last header, and the offset after it.
+    """
+    @property
+    def since(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Leave out what came before this time, to the second. With `start`,
+        whichever is later; of attempts that follow, all is sent. Bytes whose time
+        nobody recorded count as old as those before them. A time to come is read
+        as now.
+        """
+
     def __init__(
         self,
         *,
@@ -510,9 +527,11 @@ class ReadLogsRequest(google.protobuf.message.Message):
         tail_lines: builtins.int = ...,
         follow: builtins.bool = ...,
         attempt: builtins.int = ...,
+        since: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        later_attempts: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["offset", b"offset", "start", b"start", "tail_lines", b"tail_lines"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "follow", b"follow", "offset", b"offset", "start", b"start", "stream", b"stream", "tail_lines", b"tail_lines", "task_id", b"task_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["offset", b"offset", "since", b"since", "start", b"start", "tail_lines", b"tail_lines"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "follow", b"follow", "later_attempts", b"later_attempts", "offset", b"offset", "since", b"since", "start", b"start", "stream", b"stream", "tail_lines", b"tail_lines", "task_id", b"task_id"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["start", b"start"]) -> typing.Literal["offset", "tail_lines"] | None: ...
 
 Global___ReadLogsRequest: typing_extensions.TypeAlias = ReadLogsRequest
@@ -535,7 +554,7 @@ class ReadLogsResponse(google.protobuf.message.Message):
         earliest_offset: builtins.int
         """The offset of the first byte that is still there."""
         start_offset: builtins.int
-        """The offset of the first byte that this stream will send."""
+        """The offset of the first byte that this stream will send of it."""
         attempt: builtins.int
         """Which attempt's output it is."""
         def __init__(
@@ -549,23 +568,32 @@ class ReadLogsResponse(google.protobuf.message.Message):
 
     @typing.final
     class Chunk(google.protobuf.message.Message):
-        """Bytes, as the task wrote them: any bytes, cut anywhere."""
+        """Bytes, as the task wrote them: any bytes, cut anywhere, and always where
+        those of another second begin.
+        """
 
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
         OFFSET_FIELD_NUMBER: builtins.int
         DATA_FIELD_NUMBER: builtins.int
+        WRITTEN_AT_FIELD_NUMBER: builtins.int
         offset: builtins.int
         """The offset of the first one."""
         data: builtins.bytes
         """At most 64 KiB."""
+        @property
+        def written_at(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """The second in which they came. Unset: nobody recorded it."""
+
         def __init__(
             self,
             *,
             offset: builtins.int = ...,
             data: builtins.bytes = ...,
+            written_at: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["data", b"data", "offset", b"offset"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["written_at", b"written_at"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["data", b"data", "offset", b"offset", "written_at", b"written_at"]) -> None: ...
 
     @typing.final
     class Checkpoint(google.protobuf.message.Message):
@@ -591,19 +619,28 @@ class ReadLogsResponse(google.protobuf.message.Message):
 
         OFFSET_FIELD_NUMBER: builtins.int
         COMPLETE_FIELD_NUMBER: builtins.int
+        LOST_BYTES_FIELD_NUMBER: builtins.int
         offset: builtins.int
-        """The offset after the last byte sent."""
+        """The offset after the last byte sent, of the last header's attempt."""
         complete: builtins.bool
-        """True: the task has ended, nothing of it is left to write, and all it
-        wrote was sent. False: there may be more later.
+        """True: the task, or the attempt that was asked for, has ended, nothing of
+        it is left to write, all it wrote from start_offset on was sent, and
+        nothing was lost. False: there may be more later, or nobody can know
+        whether there was more.
+        """
+        lost_bytes: builtins.int
+        """Bytes that the task wrote and that no file took, for instance because
+        the disk was full; of all attempts in this stream, as far as they have
+        ended.
         """
         def __init__(
             self,
             *,
             offset: builtins.int = ...,
             complete: builtins.bool = ...,
+            lost_bytes: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["complete", b"complete", "offset", b"offset"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["complete", b"complete", "lost_bytes", b"lost_bytes", "offset", b"offset"]) -> None: ...
 
     HEADER_FIELD_NUMBER: builtins.int
     CHUNK_FIELD_NUMBER: builtins.int
@@ -611,7 +648,7 @@ class ReadLogsResponse(google.protobuf.message.Message):
     END_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> Global___ReadLogsResponse.Header:
-        """First of all."""
+        """First of all, and first of each attempt."""
 
     @property
     def chunk(self) -> Global___ReadLogsResponse.Chunk:

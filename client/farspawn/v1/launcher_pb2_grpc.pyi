@@ -314,6 +314,8 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
       the ended task.
     - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
       than was asked for; metadata: template, revision.
+    - FAILED_PRECONDITION, LIMIT_UNSUPPORTED: the site cannot enforce a limit
+      that was asked for; metadata: field. Launch without it, or elsewhere.
     - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
       again when tasks have ended.
     - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.
@@ -323,7 +325,15 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     """Begins to stop a task and returns at once; follow it with Poll. A second
     stop may bring deadlines forward and never put them off. Stopping an ended
     task is OK and returns its final state.
+    A stop never waits for the disk. Normally it is on the disk when this call
+    returns. If the disk does not take it within a second, and the site's
+    reserve of room does not help, the task is stopped first, and that is
+    recorded as soon as it can be. Only if the agent dies before, such a stop
+    may be forgotten, and what it has ended may read as CAUSE_COMPLETED.
     - NOT_FOUND, TASK_NOT_FOUND: no such task.
+    - RESOURCE_EXHAUSTED, STORAGE_FULL: nothing of the task runs, it waits for
+      its next attempt, and the site cannot record that there will be none.
+      Try again.
     """
 
     Poll: _TaskLauncherPollType
@@ -349,7 +359,8 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
 
     ReadLogs: _TaskLauncherReadLogsType
     """Streams a task's output from any offset, while it grows if `follow` is
-    set. Parts come as: one header, then chunks and checkpoints, then one end.
+    set. Parts come as: a header, then chunks and checkpoints; the same again
+    for each attempt that follows; then one end.
     - NOT_FOUND, TASK_NOT_FOUND: no such task.
     - OUT_OF_RANGE, LOG_OFFSET_EXPIRED: bytes before `earliest` are gone, or
       the offset is past `next`, the end; both in the metadata. Start there.
@@ -451,6 +462,8 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
           the ended task.
         - FAILED_PRECONDITION, TEMPLATE_CHANGED: the template has another revision
           than was asked for; metadata: template, revision.
+        - FAILED_PRECONDITION, LIMIT_UNSUPPORTED: the site cannot enforce a limit
+          that was asked for; metadata: field. Launch without it, or elsewhere.
         - RESOURCE_EXHAUSTED, LIMIT_REACHED: the metadata names the limit. Try
           again when tasks have ended.
         - RESOURCE_EXHAUSTED, STORAGE_FULL: the site cannot record the task.
@@ -465,7 +478,15 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         """Begins to stop a task and returns at once; follow it with Poll. A second
         stop may bring deadlines forward and never put them off. Stopping an ended
         task is OK and returns its final state.
+        A stop never waits for the disk. Normally it is on the disk when this call
+        returns. If the disk does not take it within a second, and the site's
+        reserve of room does not help, the task is stopped first, and that is
+        recorded as soon as it can be. Only if the agent dies before, such a stop
+        may be forgotten, and what it has ended may read as CAUSE_COMPLETED.
         - NOT_FOUND, TASK_NOT_FOUND: no such task.
+        - RESOURCE_EXHAUSTED, STORAGE_FULL: nothing of the task runs, it waits for
+          its next attempt, and the site cannot record that there will be none.
+          Try again.
         """
 
     @abc.abstractmethod
@@ -511,7 +532,8 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[farspawn.v1.launcher_pb2.ReadLogsResponse], collections.abc.AsyncIterator[farspawn.v1.launcher_pb2.ReadLogsResponse]]:
         """Streams a task's output from any offset, while it grows if `follow` is
-        set. Parts come as: one header, then chunks and checkpoints, then one end.
+        set. Parts come as: a header, then chunks and checkpoints; the same again
+        for each attempt that follows; then one end.
         - NOT_FOUND, TASK_NOT_FOUND: no such task.
         - OUT_OF_RANGE, LOG_OFFSET_EXPIRED: bytes before `earliest` are gone, or
           the offset is past `next`, the end; both in the metadata. Start there.

@@ -27,29 +27,31 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61rspawn/v1/site.proto\x12\x0b\x66\x61rspawn.v1\x1a\x16\x66\x61rspawn/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9f\x06\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.farspawn.v1.SiteState\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x32\n\x0eserver_started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ekeeper_started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0b\x63ontainment\x18\x07 \x03(\x0e\x32\x1c.farspawn.v1.ContainmentTier\x12(\n\x06limits\x18\x08 \x01(\x0b\x32\x18.farspawn.v1.Site.Limits\x12$\n\x04load\x18\t \x01(\x0b\x32\x16.farspawn.v1.Site.Load\x12\x10\n\x08revision\x18\n \x01(\x04\x12)\n\tadmission\x18\x0b \x01(\x0e\x32\x16.farspawn.v1.Admission\x12(\n\ttemplates\x18\x0c \x03(\x0b\x32\x15.farspawn.v1.Template\x1a\xbc\x02\n\x06Limits\x12\x16\n\x0emax_live_tasks\x18\x01 \x01(\x03\x12\x19\n\x11max_command_bytes\x18\x02 \x01(\x03\x12\x16\n\x0emax_poll_tasks\x18\x03 \x01(\x03\x12\x17\n\x0fmax_ended_tasks\x18\x04 \x01(\x03\x12 \n\x18max_live_tasks_per_owner\x18\x05 \x01(\x03\x12\x1f\n\x17max_launches_per_second\x18\x06 \x01(\x01\x12.\n\x0bmax_runtime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rmax_lease_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tresources\x18\t \x01(\x0b\x32\x16.farspawn.v1.Resources\x1a/\n\x04Load\x12\x12\n\nlive_tasks\x18\x01 \x01(\x03\x12\x13\n\x0b\x65nded_tasks\x18\x02 \x01(\x03\"\xc8\x02\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x33\n\nparameters\x18\x04 \x03(\x0b\x32\x1f.farspawn.v1.Template.Parameter\x1a\x9f\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x03 \x03(\t\x12\x34\n\x08integers\x18\x04 \x01(\x0b\x32\".farspawn.v1.Template.IntegerRange\x12\x1a\n\rdefault_value\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_default_value\x1a\x30\n\x0cIntegerRange\x12\x0f\n\x07minimum\x18\x01 \x01(\x03\x12\x0f\n\x07maximum\x18\x02 \x01(\x03*j\n\tAdmission\x12\x19\n\x15\x41\x44MISSION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x44MISSION_TEMPLATES\x10\x01\x12\x16\n\x12\x41\x44MISSION_PROGRAMS\x10\x02\x12\x11\n\rADMISSION_ANY\x10\x03*s\n\tSiteState\x12\x1a\n\x16SITE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SITE_STATE_SERVING\x10\x01\x12\x19\n\x15SITE_STATE_RECOVERING\x10\x02\x12\x17\n\x13SITE_STATE_DRAINING\x10\x03*\x8d\x01\n\x0f\x43ontainmentTier\x12 \n\x1c\x43ONTAINMENT_TIER_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43ONTAINMENT_TIER_SUBREAPER\x10\x01\x12\x1b\n\x17\x43ONTAINMENT_TIER_COOKIE\x10\x02\x12\x1b\n\x17\x43ONTAINMENT_TIER_CGROUP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x66\x61rspawn/v1/site.proto\x12\x0b\x66\x61rspawn.v1\x1a\x16\x66\x61rspawn/v1/task.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd3\x06\n\x04Site\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.farspawn.v1.SiteState\x12\x0f\n\x07\x62oot_id\x18\x04 \x01(\t\x12\x32\n\x0eserver_started\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0ekeeper_started\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0b\x63ontainment\x18\x07 \x03(\x0e\x32\x1c.farspawn.v1.ContainmentTier\x12(\n\x06limits\x18\x08 \x01(\x0b\x32\x18.farspawn.v1.Site.Limits\x12$\n\x04load\x18\t \x01(\x0b\x32\x16.farspawn.v1.Site.Load\x12\x10\n\x08revision\x18\n \x01(\x04\x12)\n\tadmission\x18\x0b \x01(\x0e\x32\x16.farspawn.v1.Admission\x12(\n\ttemplates\x18\x0c \x03(\x0b\x32\x15.farspawn.v1.Template\x12\x32\n\x12\x65nforceable_limits\x18\r \x03(\x0e\x32\x16.farspawn.v1.LimitKind\x1a\xbc\x02\n\x06Limits\x12\x16\n\x0emax_live_tasks\x18\x01 \x01(\x03\x12\x19\n\x11max_command_bytes\x18\x02 \x01(\x03\x12\x16\n\x0emax_poll_tasks\x18\x03 \x01(\x03\x12\x17\n\x0fmax_ended_tasks\x18\x04 \x01(\x03\x12 \n\x18max_live_tasks_per_owner\x18\x05 \x01(\x03\x12\x1f\n\x17max_launches_per_second\x18\x06 \x01(\x01\x12.\n\x0bmax_runtime\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rmax_lease_ttl\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\tresources\x18\t \x01(\x0b\x32\x16.farspawn.v1.Resources\x1a/\n\x04Load\x12\x12\n\nlive_tasks\x18\x01 \x01(\x03\x12\x13\n\x0b\x65nded_tasks\x18\x02 \x01(\x03\"\xc8\x02\n\x08Template\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x33\n\nparameters\x18\x04 \x03(\x0b\x32\x1f.farspawn.v1.Template.Parameter\x1a\x9f\x01\n\tParameter\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07pattern\x18\x02 \x01(\t\x12\x0f\n\x07\x63hoices\x18\x03 \x03(\t\x12\x34\n\x08integers\x18\x04 \x01(\x0b\x32\".farspawn.v1.Template.IntegerRange\x12\x1a\n\rdefault_value\x18\x05 \x01(\tH\x00\x88\x01\x01\x42\x10\n\x0e_default_value\x1a\x30\n\x0cIntegerRange\x12\x0f\n\x07minimum\x18\x01 \x01(\x03\x12\x0f\n\x07maximum\x18\x02 \x01(\x03*\x88\x02\n\tLimitKind\x12\x1a\n\x16LIMIT_KIND_UNSPECIFIED\x10\x00\x12\"\n\x1eLIMIT_KIND_ADDRESS_SPACE_BYTES\x10\x01\x12\x17\n\x13LIMIT_KIND_CPU_TIME\x10\x02\x12\x19\n\x15LIMIT_KIND_OPEN_FILES\x10\x03\x12\x18\n\x14LIMIT_KIND_PROCESSES\x10\x04\x12\x1b\n\x17LIMIT_KIND_MEMORY_BYTES\x10\x05\x12\x17\n\x13LIMIT_KIND_NICENESS\x10\x06\x12\x18\n\x14LIMIT_KIND_LOG_BYTES\x10\x07\x12\x1d\n\x19LIMIT_KIND_USER_PROCESSES\x10\x08*j\n\tAdmission\x12\x19\n\x15\x41\x44MISSION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x44MISSION_TEMPLATES\x10\x01\x12\x16\n\x12\x41\x44MISSION_PROGRAMS\x10\x02\x12\x11\n\rADMISSION_ANY\x10\x03*s\n\tSiteState\x12\x1a\n\x16SITE_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SITE_STATE_SERVING\x10\x01\x12\x19\n\x15SITE_STATE_RECOVERING\x10\x02\x12\x17\n\x13SITE_STATE_DRAINING\x10\x03*\x8f\x01\n\x0f\x43ontainmentTier\x12 \n\x1c\x43ONTAINMENT_TIER_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43ONTAINMENT_TIER_SUBREAPER\x10\x01\x12\x1b\n\x17\x43ONTAINMENT_TIER_CGROUP\x10\x03\"\x04\x08\x02\x10\x02*\x17\x43ONTAINMENT_TIER_COOKIEb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'farspawn.v1.site_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ADMISSION']._serialized_start=1261
-  _globals['_ADMISSION']._serialized_end=1367
-  _globals['_SITESTATE']._serialized_start=1369
-  _globals['_SITESTATE']._serialized_end=1484
-  _globals['_CONTAINMENTTIER']._serialized_start=1487
-  _globals['_CONTAINMENTTIER']._serialized_end=1628
+  _globals['_LIMITKIND']._serialized_start=1314
+  _globals['_LIMITKIND']._serialized_end=1578
+  _globals['_ADMISSION']._serialized_start=1580
+  _globals['_ADMISSION']._serialized_end=1686
+  _globals['_SITESTATE']._serialized_start=1688
+  _globals['_SITESTATE']._serialized_end=1803
+  _globals['_CONTAINMENTTIER']._serialized_start=1806
+  _globals['_CONTAINMENTTIER']._serialized_end=1949
   _globals['_SITE']._serialized_start=129
-  _globals['_SITE']._serialized_end=928
-  _globals['_SITE_LIMITS']._serialized_start=563
-  _globals['_SITE_LIMITS']._serialized_end=879
-  _globals['_SITE_LOAD']._serialized_start=881
-  _globals['_SITE_LOAD']._serialized_end=928
-  _globals['_TEMPLATE']._serialized_start=931
-  _globals['_TEMPLATE']._serialized_end=1259
-  _globals['_TEMPLATE_PARAMETER']._serialized_start=1050
-  _globals['_TEMPLATE_PARAMETER']._serialized_end=1209
-  _globals['_TEMPLATE_INTEGERRANGE']._serialized_start=1211
-  _globals['_TEMPLATE_INTEGERRANGE']._serialized_end=1259
+  _globals['_SITE']._serialized_end=980
+  _globals['_SITE_LIMITS']._serialized_start=615
+  _globals['_SITE_LIMITS']._serialized_end=931
+  _globals['_SITE_LOAD']._serialized_start=933
+  _globals['_SITE_LOAD']._serialized_end=980
+  _globals['_TEMPLATE']._serialized_start=983
+  _globals['_TEMPLATE']._serialized_end=1311
+  _globals['_TEMPLATE_PARAMETER']._serialized_start=1102
+  _globals['_TEMPLATE_PARAMETER']._serialized_end=1261
+  _globals['_TEMPLATE_INTEGERRANGE']._serialized_start=1263
+  _globals['_TEMPLATE_INTEGERRANGE']._serialized_end=1311
 # @@protoc_insertion_point(module_scope)

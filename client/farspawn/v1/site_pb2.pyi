@@ -22,6 +22,58 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
+class _LimitKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _LimitKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_LimitKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    LIMIT_KIND_UNSPECIFIED: _LimitKind.ValueType  # 0
+    """A newer site has a limit unknown to this client."""
+    LIMIT_KIND_ADDRESS_SPACE_BYTES: _LimitKind.ValueType  # 1
+    """address_space_bytes."""
+    LIMIT_KIND_CPU_TIME: _LimitKind.ValueType  # 2
+    """cpu_time."""
+    LIMIT_KIND_OPEN_FILES: _LimitKind.ValueType  # 3
+    """open_files."""
+    LIMIT_KIND_PROCESSES: _LimitKind.ValueType  # 4
+    """processes, of each task."""
+    LIMIT_KIND_MEMORY_BYTES: _LimitKind.ValueType  # 5
+    """memory_bytes."""
+    LIMIT_KIND_NICENESS: _LimitKind.ValueType  # 6
+    """niceness."""
+    LIMIT_KIND_LOG_BYTES: _LimitKind.ValueType  # 7
+    """log_bytes."""
+    LIMIT_KIND_USER_PROCESSES: _LimitKind.ValueType  # 8
+    """processes, but what is counted are all of the user that tasks run as. In
+    place of LIMIT_KIND_PROCESSES.
+    """
+
+class LimitKind(_LimitKind, metaclass=_LimitKindEnumTypeWrapper):
+    """A limit of Resources."""
+
+LIMIT_KIND_UNSPECIFIED: LimitKind.ValueType  # 0
+"""A newer site has a limit unknown to this client."""
+LIMIT_KIND_ADDRESS_SPACE_BYTES: LimitKind.ValueType  # 1
+"""address_space_bytes."""
+LIMIT_KIND_CPU_TIME: LimitKind.ValueType  # 2
+"""cpu_time."""
+LIMIT_KIND_OPEN_FILES: LimitKind.ValueType  # 3
+"""open_files."""
+LIMIT_KIND_PROCESSES: LimitKind.ValueType  # 4
+"""processes, of each task."""
+LIMIT_KIND_MEMORY_BYTES: LimitKind.ValueType  # 5
+"""memory_bytes."""
+LIMIT_KIND_NICENESS: LimitKind.ValueType  # 6
+"""niceness."""
+LIMIT_KIND_LOG_BYTES: LimitKind.ValueType  # 7
+"""log_bytes."""
+LIMIT_KIND_USER_PROCESSES: LimitKind.ValueType  # 8
+"""processes, but what is counted are all of the user that tasks run as. In
+place of LIMIT_KIND_PROCESSES.
+"""
+Global___LimitKind: typing_extensions.TypeAlias = LimitKind
+
 class _Admission:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -87,11 +139,10 @@ class _ContainmentTierEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     CONTAINMENT_TIER_UNSPECIFIED: _ContainmentTier.ValueType  # 0
     """A newer site has a tier unknown to this client."""
     CONTAINMENT_TIER_SUBREAPER: _ContainmentTier.ValueType  # 1
-    """Orphaned descendants become children of the keeper
-    (PR_SET_CHILD_SUBREAPER), whatever session or group they moved to.
+    """Orphaned descendants become children of a process of the agent that is
+    there for this task alone (PR_SET_CHILD_SUBREAPER), whatever session or
+    group they moved to.
     """
-    CONTAINMENT_TIER_COOKIE: _ContainmentTier.ValueType  # 2
-    """Strays are known by FARSPAWN_TASK_UID in their environment."""
     CONTAINMENT_TIER_CGROUP: _ContainmentTier.ValueType  # 3
     """Each task has a cgroup v2 of its own."""
 
@@ -101,11 +152,10 @@ class ContainmentTier(_ContainmentTier, metaclass=_ContainmentTierEnumTypeWrappe
 CONTAINMENT_TIER_UNSPECIFIED: ContainmentTier.ValueType  # 0
 """A newer site has a tier unknown to this client."""
 CONTAINMENT_TIER_SUBREAPER: ContainmentTier.ValueType  # 1
-"""Orphaned descendants become children of the keeper
-(PR_SET_CHILD_SUBREAPER), whatever session or group they moved to.
+"""Orphaned descendants become children of a process of the agent that is
+there for this task alone (PR_SET_CHILD_SUBREAPER), whatever session or
+group they moved to.
 """
-CONTAINMENT_TIER_COOKIE: ContainmentTier.ValueType  # 2
-"""Strays are known by FARSPAWN_TASK_UID in their environment."""
 CONTAINMENT_TIER_CGROUP: ContainmentTier.ValueType  # 3
 """Each task has a cgroup v2 of its own."""
 Global___ContainmentTier: typing_extensions.TypeAlias = ContainmentTier
@@ -209,6 +259,7 @@ class Site(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     ADMISSION_FIELD_NUMBER: builtins.int
     TEMPLATES_FIELD_NUMBER: builtins.int
+    ENFORCEABLE_LIMITS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The name its owner gave it; by default the host name."""
     version: builtins.str
@@ -245,6 +296,12 @@ class Site(google.protobuf.message.Message):
     def templates(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Template]:
         """The commands that its owner wrote, by name."""
 
+    @property
+    def enforceable_limits(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[Global___LimitKind.ValueType]:
+        """Which limits of Resources it can enforce. A launch that asks for another
+        is refused.
+        """
+
     def __init__(
         self,
         *,
@@ -260,9 +317,10 @@ class Site(google.protobuf.message.Message):
         revision: builtins.int = ...,
         admission: Global___Admission.ValueType = ...,
         templates: collections.abc.Iterable[Global___Template] | None = ...,
+        enforceable_limits: collections.abc.Iterable[Global___LimitKind.ValueType] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "server_started", b"server_started"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["admission", b"admission", "boot_id", b"boot_id", "containment", b"containment", "keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "name", b"name", "revision", b"revision", "server_started", b"server_started", "state", b"state", "templates", b"templates", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["admission", b"admission", "boot_id", b"boot_id", "containment", b"containment", "enforceable_limits", b"enforceable_limits", "keeper_started", b"keeper_started", "limits", b"limits", "load", b"load", "name", b"name", "revision", b"revision", "server_started", b"server_started", "state", b"state", "templates", b"templates", "version", b"version"]) -> None: ...
 
 Global___Site: typing_extensions.TypeAlias = Site
 

@@ -58,6 +58,38 @@ RESTART_MODE_ALWAYS: RestartMode.ValueType  # 3
 """After every end."""
 Global___RestartMode: typing_extensions.TypeAlias = RestartMode
 
+class _StopScope:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _StopScopeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_StopScope.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    STOP_SCOPE_UNSPECIFIED: _StopScope.ValueType  # 0
+    """The task's default, else STOP_SCOPE_TREE."""
+    STOP_SCOPE_TREE: _StopScope.ValueType  # 1
+    """All of them."""
+    STOP_SCOPE_LEADER: _StopScope.ValueType  # 2
+    """The leader only: for a program that ends its own children in good order,
+    as celery, gunicorn, torchrun, or a shell with a trap do. What is left at
+    the end of the grace gets SIGKILL. If the leader has ended by itself, the
+    signal is sent to all that it left behind.
+    """
+
+class StopScope(_StopScope, metaclass=_StopScopeEnumTypeWrapper):
+    """Which processes of a task the signal of a stop is sent to."""
+
+STOP_SCOPE_UNSPECIFIED: StopScope.ValueType  # 0
+"""The task's default, else STOP_SCOPE_TREE."""
+STOP_SCOPE_TREE: StopScope.ValueType  # 1
+"""All of them."""
+STOP_SCOPE_LEADER: StopScope.ValueType  # 2
+"""The leader only: for a program that ends its own children in good order,
+as celery, gunicorn, torchrun, or a shell with a trap do. What is left at
+the end of the grace gets SIGKILL. If the leader has ended by itself, the
+signal is sent to all that it left behind.
+"""
+Global___StopScope: typing_extensions.TypeAlias = StopScope
+
 class _LeaseAction:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -170,8 +202,11 @@ class _CauseEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     """The process could not be started."""
     CAUSE_HOST_REBOOTED: _Cause.ValueType  # 7
     """The machine was rebooted while the task ran, or before its next attempt."""
-    CAUSE_KEEPER_LOST: _Cause.ValueType  # 8
-    """The keeper died, and with it what it knew of the task."""
+    CAUSE_SUPERVISION_LOST: _Cause.ValueType  # 8
+    """The process of the agent that held the task's exit, its shim, was killed,
+    by the task itself or by somebody who may signal the agent. What was left
+    of the task has been ended.
+    """
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Who or what brought a task to its end."""
@@ -194,9 +229,46 @@ CAUSE_LAUNCH_FAILED: Cause.ValueType  # 6
 """The process could not be started."""
 CAUSE_HOST_REBOOTED: Cause.ValueType  # 7
 """The machine was rebooted while the task ran, or before its next attempt."""
-CAUSE_KEEPER_LOST: Cause.ValueType  # 8
-"""The keeper died, and with it what it knew of the task."""
+CAUSE_SUPERVISION_LOST: Cause.ValueType  # 8
+"""The process of the agent that held the task's exit, its shim, was killed,
+by the task itself or by somebody who may signal the agent. What was left
+of the task has been ended.
+"""
 Global___Cause: typing_extensions.TypeAlias = Cause
+
+class _OomKill:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _OomKillEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_OomKill.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    OOM_KILL_UNSPECIFIED: _OomKill.ValueType  # 0
+    """Nobody can know, or a newer site has an answer unknown to this client."""
+    OOM_KILL_NO: _OomKill.ValueType  # 1
+    """It did not: the task's cgroup counts none."""
+    OOM_KILL_LIKELY: _OomKill.ValueType  # 2
+    """Likely: it killed somebody of the site moments before the leader died of a
+    SIGKILL that the site did not send. So in containers, where tasks have no
+    cgroups of their own.
+    """
+    OOM_KILL_YES: _OomKill.ValueType  # 3
+    """It did: the task's cgroup counts it."""
+
+class OomKill(_OomKill, metaclass=_OomKillEnumTypeWrapper):
+    """Whether the kernel's out-of-memory killer struck in a task."""
+
+OOM_KILL_UNSPECIFIED: OomKill.ValueType  # 0
+"""Nobody can know, or a newer site has an answer unknown to this client."""
+OOM_KILL_NO: OomKill.ValueType  # 1
+"""It did not: the task's cgroup counts none."""
+OOM_KILL_LIKELY: OomKill.ValueType  # 2
+"""Likely: it killed somebody of the site moments before the leader died of a
+SIGKILL that the site did not send. So in containers, where tasks have no
+cgroups of their own.
+"""
+OOM_KILL_YES: OomKill.ValueType  # 3
+"""It did: the task's cgroup counts it."""
+Global___OomKill: typing_extensions.TypeAlias = OomKill
 
 class _LaunchPhase:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -305,6 +377,7 @@ class TaskSpec(google.protobuf.message.Message):
     PARAMETERS_FIELD_NUMBER: builtins.int
     TEMPLATE_REVISION_FIELD_NUMBER: builtins.int
     RESOURCES_FIELD_NUMBER: builtins.int
+    MERGE_OUTPUT_FIELD_NUMBER: builtins.int
     working_directory: builtins.str
     """Absolute path of the directory to start in. Empty: `/`, or the template's.
     The owner may keep tasks within some directories.
@@ -322,6 +395,11 @@ class TaskSpec(google.protobuf.message.Message):
     template_revision: builtins.str
     """The revision that the template must have: see Template.revision. Empty:
     any.
+    """
+    merge_output: builtins.bool
+    """Standard error goes where standard output goes, in the order of writing:
+    all is read as LOG_STREAM_STDOUT. With a template also where the template
+    says so.
     """
     @property
     def argv(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -413,15 +491,18 @@ class TaskSpec(google.protobuf.message.Message):
         parameters: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         template_revision: builtins.str = ...,
         resources: Global___Resources | None = ...,
+        merge_output: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "lease", b"lease", "max_runtime", b"max_runtime", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "open_input", b"open_input", "parameters", b"parameters", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop", "template", b"template", "template_revision", b"template_revision", "working_directory", b"working_directory"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["argv", b"argv", "cleanup", b"cleanup", "env", b"env", "labels", b"labels", "lease", b"lease", "max_runtime", b"max_runtime", "merge_output", b"merge_output", "open_input", b"open_input", "parameters", b"parameters", "readiness", b"readiness", "resources", b"resources", "restart", b"restart", "stop", b"stop", "template", b"template", "template_revision", b"template_revision", "working_directory", b"working_directory"]) -> None: ...
 
 Global___TaskSpec: typing_extensions.TypeAlias = TaskSpec
 
 @typing.final
 class Resources(google.protobuf.message.Message):
-    """What a task may use. 0: what the site allows."""
+    """What a task may use. 0: what the site allows. A limit that the site cannot
+    enforce is refused: see Site.enforceable_limits.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -437,12 +518,14 @@ class Resources(google.protobuf.message.Message):
     open_files: builtins.int
     """Open files of one process (RLIMIT_NOFILE)."""
     processes: builtins.int
-    """Processes and threads: of the task's user together (RLIMIT_NPROC), and of
-    the task where it has a cgroup.
+    """Processes and threads of the task together (pids.max). Where the site has
+    LIMIT_KIND_USER_PROCESSES instead: of the user that all tasks run as
+    (RLIMIT_NPROC).
     """
     memory_bytes: builtins.int
-    """Memory of all processes of the task together, in bytes. Only where the
-    site has cgroups with a memory controller.
+    """Memory of all processes of the task together, in bytes; swap is none of it
+    (memory.max). Beyond it the kernel kills one of them: see
+    Outcome.oom_kill.
     """
     niceness: builtins.int
     """How far to stand back for others, 0 to 19: see nice(1). A greater value
@@ -592,8 +675,8 @@ Global___Cleanup: typing_extensions.TypeAlias = Cleanup
 @typing.final
 class StopPlan(google.protobuf.message.Message):
     """How a task is stopped: wait, ask, insist. The spans follow each other:
-    linger, drain, then `signal` to the whole tree, grace, then SIGKILL until
-    nothing of the task is left.
+    linger, drain, then `signal`, grace, then SIGKILL until nothing of the task is
+    left.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -602,11 +685,13 @@ class StopPlan(google.protobuf.message.Message):
     DRAIN_FIELD_NUMBER: builtins.int
     SIGNAL_FIELD_NUMBER: builtins.int
     GRACE_FIELD_NUMBER: builtins.int
+    SCOPE_FIELD_NUMBER: builtins.int
     signal: builtins.int
-    """Linux signal number, 1 to 64, sent to every process of the task, followed
-    by SIGCONT so that a stopped process sees it. 0: the task's default, else
-    SIGTERM (15).
+    """Linux signal number, 1 to 64, followed by SIGCONT so that a stopped process
+    sees it. 0: the task's default, else SIGTERM (15).
     """
+    scope: Global___StopScope.ValueType
+    """Which processes `signal` is sent to. SIGKILL is always sent to all."""
     @property
     def linger(self) -> google.protobuf.duration_pb2.Duration:
         """Do nothing yet: the task is still needed (for instance while the server
@@ -630,9 +715,10 @@ class StopPlan(google.protobuf.message.Message):
         drain: google.protobuf.duration_pb2.Duration | None = ...,
         signal: builtins.int = ...,
         grace: google.protobuf.duration_pb2.Duration | None = ...,
+        scope: Global___StopScope.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["drain", b"drain", "grace", b"grace", "linger", b"linger"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["drain", b"drain", "grace", b"grace", "linger", b"linger", "signal", b"signal"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["drain", b"drain", "grace", b"grace", "linger", b"linger", "scope", b"scope", "signal", b"signal"]) -> None: ...
 
 Global___StopPlan: typing_extensions.TypeAlias = StopPlan
 
@@ -675,7 +761,6 @@ class Outcome(google.protobuf.message.Message):
     EXIT_CODE_FIELD_NUMBER: builtins.int
     SIGNAL_FIELD_NUMBER: builtins.int
     CORE_DUMPED_FIELD_NUMBER: builtins.int
-    OOM_KILLED_FIELD_NUMBER: builtins.int
     CAUSE_FIELD_NUMBER: builtins.int
     STOPPED_BY_FIELD_NUMBER: builtins.int
     MESSAGE_FIELD_NUMBER: builtins.int
@@ -683,23 +768,23 @@ class Outcome(google.protobuf.message.Message):
     SURVIVORS_FIELD_NUMBER: builtins.int
     LAUNCH_FAILURE_FIELD_NUMBER: builtins.int
     CLEANUP_FIELD_NUMBER: builtins.int
+    OOM_KILL_FIELD_NUMBER: builtins.int
     exit_code: builtins.int
     """The leader's exit code, 0 to 255."""
     signal: builtins.int
     """The Linux number of the signal that ended the leader."""
     core_dumped: builtins.bool
     """The kernel wrote a core dump."""
-    oom_killed: builtins.bool
-    """The kernel's out-of-memory killer ended it: it has struck in the task's
-    cgroup, and the leader died of a SIGKILL that this site did not send. Unset
-    where the site cannot know; never guessed from a signal number.
-    """
     cause: Global___Cause.ValueType
     """Why it ended."""
     stopped_by: builtins.str
     """The identity that called StopTask. Empty unless CAUSE_STOP_REQUESTED."""
     message: builtins.str
     """For people; no program should read it."""
+    oom_kill: Global___OomKill.ValueType
+    """Whether the kernel killed a process of the task, not only its leader, for
+    want of memory before the leader ended.
+    """
     @property
     def usage(self) -> Global___ResourceUsage:
         """What the leader and the descendants it waited for used, as wait4(2) tells
@@ -724,7 +809,6 @@ class Outcome(google.protobuf.message.Message):
         exit_code: builtins.int = ...,
         signal: builtins.int = ...,
         core_dumped: builtins.bool = ...,
-        oom_killed: builtins.bool | None = ...,
         cause: Global___Cause.ValueType = ...,
         stopped_by: builtins.str = ...,
         message: builtins.str = ...,
@@ -732,12 +816,10 @@ class Outcome(google.protobuf.message.Message):
         survivors: collections.abc.Iterable[Global___Survivor] | None = ...,
         launch_failure: Global___LaunchFailure | None = ...,
         cleanup: Global___CleanupOutcome | None = ...,
+        oom_kill: Global___OomKill.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cleanup", b"cleanup", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "oom_killed", b"oom_killed", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_oom_killed", b"_oom_killed", "cause", b"cause", "cleanup", b"cleanup", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_killed", b"oom_killed", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_oom_killed", b"_oom_killed"]) -> typing.Literal["oom_killed"] | None: ...
-    @typing.overload
+    def HasField(self, field_name: typing.Literal["cleanup", b"cleanup", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "signal", b"signal", "usage", b"usage"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cause", b"cause", "cleanup", b"cleanup", "core_dumped", b"core_dumped", "ending", b"ending", "exit_code", b"exit_code", "launch_failure", b"launch_failure", "message", b"message", "oom_kill", b"oom_kill", "signal", b"signal", "stopped_by", b"stopped_by", "survivors", b"survivors", "usage", b"usage"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["ending", b"ending"]) -> typing.Literal["exit_code", "signal"] | None: ...
 
 Global___Outcome: typing_extensions.TypeAlias = Outcome
@@ -877,7 +959,7 @@ Global___ResourceUsage: typing_extensions.TypeAlias = ResourceUsage
 
 @typing.final
 class Survivor(google.protobuf.message.Message):
-    """A process of an ended task that SIGKILL did not end."""
+    """A process that cannot be ended."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -889,7 +971,7 @@ class Survivor(google.protobuf.message.Message):
     name: builtins.str
     """The name of its program (comm), at most 15 bytes."""
     reason: builtins.str
-    """Why it is still there, for instance "uninterruptible sleep"."""
+    """Why it is still there, for people; for instance "uninterruptible sleep"."""
     def __init__(
         self,
         *,
@@ -974,6 +1056,8 @@ class TaskStatus(google.protobuf.message.Message):
     OUTCOME_FIELD_NUMBER: builtins.int
     READY_FIELD_NUMBER: builtins.int
     EARLIER_ATTEMPTS_FIELD_NUMBER: builtins.int
+    UNKILLABLE_FIELD_NUMBER: builtins.int
+    OUTPUT_ERROR_FIELD_NUMBER: builtins.int
     task_id: builtins.str
     """The task's id, unique among its owner's tasks. Calls take the uid in its
     place: so an admin names what others launched.
@@ -994,6 +1078,12 @@ class TaskStatus(google.protobuf.message.Message):
     """The leader's process id on the site. 0: none yet."""
     ready: builtins.bool
     """The readiness check of this attempt has held."""
+    output_error: builtins.str
+    """Why output of this attempt could not be written when that was tried last,
+    for instance ENOSPC. Empty: it could. While the state is not final, the
+    task waits when it writes; then, bytes may be lost: see
+    ReadLogsResponse.End.
+    """
     @property
     def times(self) -> Global___TaskTimes:
         """When each phase was reached."""
@@ -1005,6 +1095,13 @@ class TaskStatus(google.protobuf.message.Message):
     @property
     def earlier_attempts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """The attempts before this one, oldest first, at most the last 20."""
+
+    @property
+    def unkillable(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Survivor]:
+        """While the state is STOPPING: what still lives a second after SIGKILL, or
+        cannot be signalled at all, and why. Looked at again every second. What is
+        there when the task ends is in Outcome.survivors.
+        """
 
     def __init__(
         self,
@@ -1019,9 +1116,11 @@ class TaskStatus(google.protobuf.message.Message):
         outcome: Global___Outcome | None = ...,
         ready: builtins.bool = ...,
         earlier_attempts: collections.abc.Iterable[Global___Attempt] | None = ...,
+        unkillable: collections.abc.Iterable[Global___Survivor] | None = ...,
+        output_error: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["outcome", b"outcome", "times", b"times"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "earlier_attempts", b"earlier_attempts", "outcome", b"outcome", "pid", b"pid", "ready", b"ready", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "earlier_attempts", b"earlier_attempts", "outcome", b"outcome", "output_error", b"output_error", "pid", b"pid", "ready", b"ready", "revision", b"revision", "state", b"state", "task_id", b"task_id", "times", b"times", "uid", b"uid", "unkillable", b"unkillable"]) -> None: ...
 
 Global___TaskStatus: typing_extensions.TypeAlias = TaskStatus
 

@@ -31,8 +31,19 @@ class _File:
     torn: bool = False  # there is more in the file than that
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the chain was before what was appended last."""
+
+    size: int
+    seq: int
+    head: str
+    notes: dict[str, int | str]
+    lost: int
+
+
 class Trail:
-    """The audit of one site. Used from one thread; `lose` from any."""
+    """The audit of one site. Used from one thread at a time; `lose` from any."""
 
     def __init__(self, directory: Path, *, max_file_bytes: int, max_files: int) -> None:
         """Describe it; `append` opens it.
@@ -49,6 +60,7 @@ class Trail:
         self._seq = 0
         self._head = chain.GENESIS
         self._notes: dict[str, int | str] = {}
+        self._before: _Place | None = None
         self._failing = False
         self._losing = threading.Lock()
         self._lost = 0  # guarded by _losing
@@ -62,13 +74,37 @@ class Trail:
         try:
             self._append(records, durable=durable)
         except OSError as error:
-            if not self._failing:
-                log.warning("audit cannot be written, launches are refused", extra={"error": str(error)})
-            self._failing = True
+            self._fail(error)
             raise
         if self._failing:
             log.info("audit is written again")
             self._failing = False
+
+    def flush(self) -> None:
+        """Wait until all that was appended is on the disk.
+
+        Raises:
+            OSError: it may not be. Take it back.
+        """
+        assert self._file is not None
+        try:
+            os.fdatasync(self._file.descriptor)
+        except OSError as error:
+            self._fail(error)
+            raise
+
+    def take_back(self) -> None:
+        """Have what was appended last never been written: cut off, so that what follows it is whole on the disk."""
+        assert self._file is not None
+        assert self._before is not None
+        self._file.size, self._file.torn = self._before.size, True
+        self._seq, self._head, self._notes = self._before.seq, self._before.head, self._before.notes
+        self.lose(self._before.lost)
+
+    def _fail(self, error: OSError) -> None:
+        if not self._failing:
+            log.warning("audit cannot be written, launches are refused", extra={"error": str(error)})
+        self._failing = True
 
     def lose(self, count: int) -> None:
         """Note that so many records will not be written: the next line says so."""
@@ -96,7 +132,8 @@ class Trail:
         if file.size and file.size + len(data) > self._max_file_bytes:
             file = self._next(file)
         is_new = not file.size
-        _write(file, data, durable=durable)
+        self._before = _Place(file.size, self._seq, self._head, self._notes, lost)
+        _write(file, data, durable=durable or is_new)
         if is_new:
             self._prune()  # not before: the next process goes on after the last line that it finds
         self._seq, self._head, self._notes = seq, head, {}

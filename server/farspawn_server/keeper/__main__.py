@@ -2,7 +2,7 @@
 
 The command starts the gRPC server. People start `farspawnd`, which checks everything first and then becomes this. On
 SIGUSR1 (`farspawnd reload`) the keeper executes the code that is installed by then in its own place: the same process,
-so the same children, of which none is lost.
+so the same children. It hands on no table: shims dial in, as they do when a keeper was killed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import sys
 import time
 
+from farspawn_core import failpoint
 from farspawn_core._libc import become_subreaper
-from farspawn_server.keeper import handover, unborn
+from farspawn_core.stderr import hold_standard_streams
 from farspawn_server.keeper.journal import note
-from farspawn_server.keeper.loop import Keeper
+from farspawn_server.keeper.loop import Keeper, Renew
 
-# What the last image left for this one: the descriptors of the lock and of the table.
+# What the last image left for this one: the descriptor of the lock, how many images there were, and the pids of
+# children that are none of ours.
 _HANDED = "FARSPAWN_HANDED"
 
 # `farspawnd reload` takes the lock for a moment to see whether anybody has it.
@@ -25,30 +27,39 @@ _PROBED_SECONDS = 0.2
 
 
 def main() -> int:
-    """Hold the state directory, become the parent of orphans, and keep processes."""
+    """Hold the state directory, become the parent of orphans, and keep shims."""
+    hold_standard_streams()
     state, *server = sys.argv[1:]
-    handed = None
+    state = os.path.abspath(state)
+    images, bystanders = 0, None
     if left := os.environ.pop(_HANDED, ""):
-        lock, table = (int(descriptor) for descriptor in left.split(","))
+        lock, images, *pids = (int(number) for number in left.split(","))
+        bystanders = set(pids)
         os.set_inheritable(lock, False)
-        handed = handover.take(table)
     else:
         lock = _lock(state)
-        unborn.end(state)
+    started_in = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.chdir(state)
+    os.makedirs("logs", mode=0o700, exist_ok=True)
     become_subreaper()
-    keeper = Keeper(state, server, handed)
-    _sign(lock, 0 if handed is None else handed.images)
-    ended = keeper.run()
-    while isinstance(ended, handover.Handover):
+    keeper = Keeper(server, started_in, bystanders)
+    _sign(lock, images)
+    if images:
+        failpoint.reach("keeper.reload.taken")
+    while (ended := keeper.run()) is Renew.IMAGE:
         try:
             os.set_inheritable(lock, True)
-            os.environ[_HANDED] = f"{lock},{handover.leave(ended)}"
+            os.environ[_HANDED] = ",".join(map(str, (lock, images + 1, *keeper.bystanders)))
+            os.chdir(started_in)
             os.execv(sys.executable, [sys.executable, "-P", "-m", "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
         except OSError as error:
             # The new code cannot even be executed: this image still knows everything, and goes on.
             note("next image not executed", error=str(error))
             del os.environ[_HANDED]
-            ended = Keeper(state, server, ended).run()
+            os.set_inheritable(lock, False)
+            os.chdir(state)
+            keeper.stay()
+    assert isinstance(ended, int)
     return ended
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 
-_STDERR = 2
-_ATOMIC_BYTES = 4096  # PIPE_BUF: a pipe that select calls writable takes so many bytes without blocking
+from farspawn_core.stderr import Stderr
+
+_stderr = Stderr()
 
 
 def note(event: str, **fields: object) -> None:
     """Write a line, or drop it: a reader of our log that has stopped reading must not stop the keeper."""
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    line = f"{moment} keeper[{os.getpid()}] {event}" + "".join(f" {name}={value!r}" for name, value in fields.items())
-    try:
-        _, writable, _ = select.select([], [_STDERR], [], 0)
-        if writable:
-            os.write(_STDERR, line.encode(errors="replace")[: _ATOMIC_BYTES - 1] + b"\n")
-    except (OSError, ValueError):
-        pass  # standard error is closed: nobody wants to know
+    _stderr.write(
+        f"{moment} keeper[{os.getpid()}] {event}" + "".join(f" {name}={value!r}" for name, value in fields.items())
+    )

@@ -1,8 +1,9 @@
-"""The keeper's loop: one thread that hears signals, exits and the server, and answers each in its turn."""
+"""The keeper's loop: one thread that hears signals, exits, shims and the server, and answers each in its turn."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import os
 import selectors
 import signal
@@ -10,15 +11,15 @@ import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from farspawn_core import failpoint, proc
 from farspawn_core.errors import STARVATION
+from farspawn_server.keeper.door import Door
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
-from farspawn_server.keeper.handover import Handover
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.messages import (
-    Adopt,
     Answer,
     Decoder,
     Drain,
@@ -30,44 +31,54 @@ from farspawn_server.keeper.messages import (
     Kill,
     Members,
     Message,
+    Ping,
+    Pong,
     Reconfigure,
     Signal,
     Spawn,
     Write,
     encode,
 )
-from farspawn_server.keeper.pidfile import Pidfile
-from farspawn_server.keeper.processes import Processes
+from farspawn_server.keeper.proof import Proof
+from farspawn_server.keeper.shims import Shims
+from farspawn_server.keeper.starting import Starter
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
 _STARVED_SECONDS = 0.1
+_LEAVING_SECONDS = 5.0
+_DISMISSAL_SECONDS = 2.0
+
+
+class Renew(enum.Enum):
+    """What `Keeper.run` returns instead of an exit code: the next image is to be executed."""
+
+    IMAGE = enum.auto()
 
 
 class Keeper:
-    """Owns the processes, and the server that speaks for them."""
+    """Owns the shims, and the server that speaks for them. Its working directory is the state directory."""
 
-    def __init__(self, state: str, server: Sequence[str], handed: Handover | None) -> None:
+    def __init__(self, server: Sequence[str], directory: int, bystanders: set[int] | None) -> None:
         """Describe a keeper.
 
         Args:
-            state: the agent's directory.
             server: the command that starts the gRPC server.
-            handed: the table of this process's last image, None for its first.
+            directory: a descriptor of where that runs.
+            bystanders: what the last image of this process said in `bystanders`; None: this is the first.
         """
-        self._id = handed.keeper if handed else uuid.uuid4().hex
-        self._started_at = handed.started_at if handed else time.time_ns()
-        self._images = handed.images if handed else 0
+        self._id = uuid.uuid4().hex
+        self._started_at = time.time_ns()
         self._boot = proc.boot_id()  # now: later there may be no descriptor left for it
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._wake_read, selectors.EVENT_READ)
-        pidfile = Pidfile(os.path.join(state, "keeper.pids"))
-        self._processes = Processes(pidfile, changed=self._send, taken=self._send, wake=self._wake)
-        self._selector.register(self._processes, selectors.EVENT_READ)
-        self._selector.register(self._processes.inputs, selectors.EVENT_READ)
-        self._guard = Guard(server, expect=self._processes.expect)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wake)
+        self._guard = Guard(server, directory)
         failpoint.peer = lambda: self._guard.pid
+        proof = Proof()
+        self._starter = Starter(proof)
+        self._shims = Shims(self._selector, self._starter, self._send, lambda pid: pid == self._guard.pid, bystanders)
+        self._door = Door(self._selector, proof, self._starter.descriptors, self._shims.admit)
         self._server: socket.socket | None = None
         self._decoder = Decoder()
         self._inbox: deque[Message] = deque()
@@ -78,42 +89,54 @@ class Keeper:
         self._finished = False
         self._reload_asked = False
         self._reconfiguration_asked = False
+        self._leave_by: float | None = None  # the server is ending, for the next image's sake
+        self._end_by: float | None = None  # shims are ending, and so do we
         self._take_signals()
-        if handed is not None:
-            self._processes.take_over(handed.tasks)
-            if handed.server:
-                self._guard.outlast(handed.server)
-            self._wake()  # of what ended a moment ago, only the last image was told
-            failpoint.reach("keeper.reload.taken")
 
-    def run(self) -> int | Handover:
-        """Serve until the site is shut down; return the exit code, or what to hand to this process's next image."""
+    def run(self) -> int | Renew:
+        """Serve until the site is shut down; return the exit code, or that the next image is to be executed."""
+        self._wake()  # of what ended before we listened to signals, nobody will tell
         while True:
-            if self._guard.pending() == 0.0 and not self._may_end():
+            if self._guard.pending() == 0.0 and self._leave_by is None and not self._may_end():
                 self._connect()
             for key, events in self._selector.select(self._patience()):
-                if key.fd == self._wake_read:
-                    self._drain_wake()
-                elif self._server is not None and key.fileobj is self._server:
-                    self._exchange(events)
+                cast(Callable[[int], None], key.data)(events)
             self._work()
-            self._heed_shutdown()
-            if self._reconfiguration_asked:
-                self._reconfiguration_asked = False
-                self._send(Reconfigure())
-            if self._reload_asked and not self._shutdowns_asked and not self._processes.starting:
-                return self._leave()
-            if self._server is None and self._may_end():
-                self._processes.close()
+            self._heed_signals()
+            if self._leave_by is not None and self._is_ready_to_leave():
+                return Renew.IMAGE
+            if self._server is None and self._may_end() and self._is_ready_to_end():
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
+
+    @property
+    def bystanders(self) -> set[int]:
+        """Children that this process had before it was a keeper: they are left alone."""
+        return self._shims.bystanders
+
+    def stay(self) -> None:
+        """Go on after all: there is no next image."""
+        self._leave_by, self._reload_asked = None, False
+        self._take_signals()
 
     def _work(self) -> None:
         """Obey the server and take in what happened. What the machine has no room for now is done a moment later."""
         try:
+            for pid, returncode in _changed_children():
+                if returncode is None:
+                    self._shims.child_stopped(pid)
+                elif pid == self._guard.pid:
+                    self._guard.ended(returncode)
+                    self._hear_out()
+                else:
+                    self._shims.child_ended(pid)
             while self._inbox:
                 self._obey(self._inbox[0])
                 self._inbox.popleft()
-            self._processes.collect()
+            self._shims.go_on()
+            self._door.go_on()
+            if self._server is not None and self._guard.is_to_be_asked():
+                self._send(Ping())
+                self._shims.look_at_memory()
             self._starved = False
         except OSError as error:
             if error.errno not in STARVATION:
@@ -138,24 +161,51 @@ class Keeper:
         """Whether no server is needed any more and nothing of any task lives."""
         # What is held was not stored yet: for its sake somebody may still put the settings or the database right.
         hopeless = self._guard.last_code == BAD_CONFIGURATION and (
-            self._shutdowns_asked > 0 or not self._processes.holdings()
+            self._shutdowns_asked > 0 or not self._shims.holdings()
         )
-        return (self._finished or hopeless or self._shutdowns_asked > 1) and self._processes.empty
+        return (self._finished or hopeless or self._shutdowns_asked > 1) and self._shims.empty
 
-    def _leave(self) -> Handover:
-        """Let go of the server and everything else that an image of this process holds, except its children."""
+    def _is_ready_to_end(self) -> bool:
+        """Let the shims go, and whether they have gone."""
+        if self._end_by is None:
+            self._end_by = time.monotonic() + _DISMISSAL_SECONDS
+            self._shims.dismiss()
+        if self._shims.linked and time.monotonic() < self._end_by:
+            return False
+        self._shims.close()
+        self._door.close()
+        return True
+
+    def _leave(self) -> None:
+        """Begin to make room for the next image: let go of the server."""
         note("handing over to the next image")
         failpoint.reach("keeper.reload.leaving")
+        self._leave_by = time.monotonic() + _LEAVING_SECONDS
         if self._server is not None:
             self._disconnect()  # the end of the socket is the end of the server
-        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)
+
+    def _is_ready_to_leave(self) -> bool:
+        """Whether all our children are shims, which the next image will recognise."""
+        assert self._leave_by is not None
+        late = time.monotonic() >= self._leave_by
+        if late:
+            self._guard.kill()
+        if self._guard.pid or not (self._shims.settled or late):
+            return False
+        signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED_SIGNALS)  # none is to find the next image without a handler
         signal.set_wakeup_fd(-1)
-        return Handover(self._id, self._started_at, self._images + 1, self._guard.pid, self._processes.hand_over())
+        return True
 
     def _patience(self) -> float | None:
-        again = _STARVED_SECONDS if self._starved else None
-        spans = [span for span in (again, self._guard.pending(), self._processes.pending()) if span is not None]
-        return min(spans) if spans else None
+        spans = [_STARVED_SECONDS if self._starved else None, self._shims.pending(), self._door.pending()]
+        if self._leave_by is None:
+            spans.append(self._guard.pending())
+        if self._server is not None:
+            spans.append(self._guard.next_ping())
+        spans += [
+            max(0.0, deadline - time.monotonic()) for deadline in (self._leave_by, self._end_by) if deadline is not None
+        ]
+        return min((span for span in spans if span is not None), default=None)
 
     def _take_signals(self) -> None:
         # Handlers run between any two steps of this thread: they only count. The loop hears of a signal through the
@@ -178,7 +228,7 @@ class Keeper:
     def _note_reconfiguration(self, *_: object) -> None:
         self._reconfiguration_asked = True
 
-    def _heed_shutdown(self) -> None:
+    def _heed_signals(self) -> None:
         """First, the server ends every task by its plan; asked again, kill everything; once more, the server too."""
         while self._shutdowns_heeded < self._shutdowns_asked:
             self._shutdowns_heeded += 1
@@ -187,15 +237,20 @@ class Keeper:
                 case 1:
                     self._send(Drain())
                 case 2:
-                    self._processes.kill_all()
+                    self._shims.kill_all()
                 case _:
                     self._guard.kill()
+        if self._reconfiguration_asked:
+            self._reconfiguration_asked = False
+            self._send(Reconfigure())
+        if self._reload_asked and not self._shutdowns_asked and self._leave_by is None:
+            self._leave()
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop will wake anyhow
             os.write(self._wake_write, b"\0")
 
-    def _drain_wake(self) -> None:
+    def _drain_wake(self, _: int) -> None:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._wake_read, _RECEIVE_BYTES):
                 pass
@@ -207,17 +262,25 @@ class Keeper:
         self._decoder = Decoder()
         self._inbox.clear()
         self._outgoing.clear()
-        self._selector.register(self._server, selectors.EVENT_READ)
-        holdings = self._processes.holdings()
-        draining, tiers = self._shutdowns_heeded > 0, self._processes.tiers
-        self._send(Hello(self._id, self._boot, self._started_at, draining, tiers, holdings, confines=True))
+        self._selector.register(self._server, selectors.EVENT_READ, self._exchange)
+        self._send(
+            Hello(
+                self._id,
+                self._boot,
+                self._started_at,
+                draining=self._shutdowns_heeded > 0,
+                tiers=["subreaper", *(["cgroup"] if self._starter.home else [])],
+                controllers=sorted(self._starter.home.controllers) if self._starter.home else [],
+                holdings=self._shims.holdings(),
+            )
+        )
 
     def _disconnect(self) -> None:
         assert self._server is not None
         self._selector.unregister(self._server)
         self._server.close()
         self._server = None
-        self._processes.inputs.give_up()
+        self._shims.nobody_asks()
 
     def _send(self, message: Message) -> None:
         """Queue a message. Without a server it is dropped: the next one is told everything in Hello."""
@@ -237,50 +300,73 @@ class Keeper:
         del self._outgoing[:sent]
         interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
         if interest != self._selector.get_key(self._server).events:
-            self._selector.modify(self._server, interest)
+            self._selector.modify(self._server, interest, self._exchange)
 
     def _exchange(self, events: int) -> None:
-        assert self._server is not None
-        if events & selectors.EVENT_WRITE:
+        if self._server is not None and events & selectors.EVENT_WRITE:
             self._flush()
         if events & selectors.EVENT_READ:
-            try:
-                data = self._server.recv(_RECEIVE_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._disconnect()
-                return
-            try:
-                self._inbox.extend(self._decoder.feed(data))
-            except MemoryError as error:
-                self._starve(error)
-                self._start_over()
+            self._receive()
+
+    def _receive(self) -> bool:
+        """Take in what the server has said; return whether there may be more."""
+        if self._server is None:
+            return False  # let go of a moment ago
+        try:
+            data = self._server.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        try:
+            self._inbox.extend(self._decoder.feed(data))
+        except MemoryError as error:
+            self._starve(error)
+            data = b""
+        if not data:
+            self._disconnect()
+        return bool(data)
+
+    def _hear_out(self) -> None:
+        """Take in a dead server's last words, and close its socket: somebody else may hold the other end."""
+        while self._receive():
+            pass
+        if self._server is not None:
+            self._disconnect()
 
     def _obey(self, message: Message) -> None:
         match message:
             case Spawn():
-                self._processes.start(message)
-            case Adopt():
-                self._processes.adopt(message)
+                self._shims.start(message)
             case Write():
-                self._processes.inputs.write(message)
+                self._shims.write(message)
             case Signal():
-                reached = self._processes.signal(message.uid, message.number, tree=message.tree)
-                self._send(Answer(message.sequence, reached=reached))
+                self._shims.signal(message)
             case Kill():
-                self._processes.kill(message.uid)
+                self._shims.kill(message.uid)
             case Members():
-                alive = [(each.pid, each.name, each.state) for each in self._processes.members(message.uid)]
-                self._send(Answer(message.sequence, members=alive))
+                self._shims.members(message)
             case Forget():
-                self._processes.forget(message.uid)
+                self._shims.forget(message.uid)
+            case Pong():
+                self._guard.answered()
             case Finished():
                 self._finished = True
-            case Hello() | Holding() | Drain() | Reconfigure() | Answer() | InputTaken():
+            case Hello() | Holding() | Drain() | Reconfigure() | Ping() | Answer() | InputTaken():
                 note("message not understood", kind=type(message).__name__)
+
+
+def _changed_children() -> Iterator[tuple[int, int | None]]:
+    """Yield the pids of children that have ended, reaped, with their return codes; and with None of those stopped."""
+    with contextlib.suppress(ChildProcessError):
+        while (child := os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)) is not None:
+            match child.si_code:
+                case os.CLD_EXITED:
+                    yield child.si_pid, child.si_status
+                case os.CLD_KILLED | os.CLD_DUMPED:
+                    yield child.si_pid, -child.si_status
+                case _:
+                    yield child.si_pid, None
 
 
 def _do_nothing(*_: object) -> None:

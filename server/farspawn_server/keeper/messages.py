@@ -43,12 +43,12 @@ class Ended:
     """How the leader ended.
 
     Attributes:
-        at: when that was noticed: wall clock, in nanoseconds since 1970.
+        at: when: wall clock, in nanoseconds since 1970.
         code: the exit code.
-        signal: the number of the signal that ended it. Neither: nobody can know, see `Adopt`.
+        signal: the number of the signal that ended it.
         core_dumped: the kernel wrote a core dump.
-        spent: None if it was not our child.
-        out_of_memory: the kernel ended it for want of memory; None: it does not tell.
+        spent: what it used.
+        out_of_memory: the kernel killed somebody of the run for want of memory: "yes", "no", "likely", "unknown".
     """
 
     at: int
@@ -56,34 +56,51 @@ class Ended:
     signal: int | None = None
     core_dumped: bool = False
     spent: Spent | None = None
-    out_of_memory: bool | None = None
+    out_of_memory: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What became of standard output and standard error, in this order.
+
+    Attributes:
+        written: sizes of the files, in bytes.
+        lost: bytes that no file took.
+        error_number: of the last write that failed, while nothing can be written; 0: all is well.
+    """
+
+    written: list[int] = field(default_factory=lambda: [0, 0])
+    lost: list[int] = field(default_factory=lambda: [0, 0])
+    error_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Keeper to server: all that the keeper knows of one task.
+    """Keeper to server: all that is known of one run.
 
     Attributes:
-        uid: the task's.
+        uid: the run's.
         pid: the leader's; 0 while it is being started, and if that failed.
-        start_time: the leader's, in clock ticks since boot.
         started_at: wall clock, in nanoseconds since 1970; 0: not started.
+        started_monotonic: the same on CLOCK_MONOTONIC.
         failure: why it never started.
         ended: how the leader ended.
-        left: how many processes of the task were alive when this was sent, once the leader has ended.
+        alive: something of the run lives.
+        lost: its shim was killed: how the leader ended, or will end, nobody knows.
         shut_down: the keeper began to kill it without being told: the owner asked for a shutdown twice.
-        guessed: pid may be that of another process of the task, so how it ends will not be told.
+        outputs: None: nothing was told of them yet.
     """
 
     uid: str
     pid: int = 0
-    start_time: int = 0
     started_at: int = 0
+    started_monotonic: int = 0
     failure: Failure | None = None
     ended: Ended | None = None
-    left: int = 0
+    alive: bool = True
+    lost: bool = False
     shut_down: bool = False
-    guessed: bool = False
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +112,9 @@ class Hello:
         boot: the kernel's boot id.
         started_at: of the keeper, wall clock, in nanoseconds since 1970.
         draining: the site's owner has asked for a shutdown.
-        tiers: how it finds what a task started: "subreaper", "cookie", "cgroup".
-        holdings: every task that was not forgotten.
-        confines: it carries out `Confinement`; one that is older than that would ignore it.
+        tiers: how what a task started is contained: "subreaper", "cgroup".
+        controllers: what the cgroups of tasks can limit: "memory", "pids".
+        holdings: every run that was not forgotten.
     """
 
     keeper: str
@@ -105,8 +122,8 @@ class Hello:
     started_at: int
     draining: bool = False
     tiers: list[str] = field(default_factory=list)
+    controllers: list[str] = field(default_factory=list)
     holdings: list[Holding] = field(default_factory=list)
-    confines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +137,27 @@ class Reconfigure:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Keeper to server: does your loop live? The answer is a Pong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Server to keeper: it does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """Keeper to server: the answer to `Signal` or `Members`. `reached` counts processes."""
+    """Keeper to server: the answer to `Signal` or `Members`.
+
+    Attributes:
+        reached: how many processes were signalled.
+        members: pid, name, state as in proc_pid_stat(5), and the errno of the last signal that the kernel refused or 0.
+    """
 
     sequence: int
     reached: int = 0
-    members: list[tuple[int, str, str]] = field(default_factory=list)  # pid, name, state as in proc_pid_stat(5)
+    members: list[tuple[int, str, str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,68 +185,71 @@ class Write:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """Whom a process runs as, in numbers: the keeper looks nobody up."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Confinement:
     """What the site's owner imposes on a process, looked at when it is started.
 
     Attributes:
         directories: its working directory must be within one of these, symbolic links resolved; none: anywhere.
         sha256: of its program's file, in lower-case hexadecimal; empty: any.
-        user: name of the user that it runs as; empty: the agent's own.
-        address_space_bytes, cpu_seconds, open_files, processes: resource limits, see setrlimit(2); 0: the agent's own.
-        memory_bytes: of all its processes together, by a cgroup where there is one; 0: no limit.
+        user: that it runs as; None: the agent's own.
+        address_space_bytes, cpu_seconds, open_files: resource limits, see setrlimit(2); 0: the agent's own.
+        processes: of all its processes and threads together, by pids.max or, for a user of its own, RLIMIT_NPROC.
+        memory_bytes: of all its processes together, by memory.max; 0: no limit.
         niceness: see nice(1); 0: the agent's own.
+        oom_score_adj: see proc_pid_oom_score_adj(5).
     """
 
     directories: list[str] = field(default_factory=list)
     sha256: str = ""
-    user: str = ""
+    user: User | None = None
     address_space_bytes: int = 0
     cpu_seconds: int = 0
     open_files: int = 0
     processes: int = 0
     memory_bytes: int = 0
     niceness: int = 0
+    oom_score_adj: int = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Server to keeper: start a task's leader, once. The answer is a Holding, also if it was started before.
+    """Server to keeper: start a run, once, whoever was told so before. The answer is a Holding.
 
-    `open_input`: its standard input is a pipe for `Write`; else it is empty. `confinement`: None: nothing is imposed.
+    Attributes:
+        uid: the run's: TASK_UID/ATTEMPT, or TASK_UID/ATTEMPT/cleanup.
+        cwd: its working directory.
+        prefix: of its output files, without `.stdout` and `.stderr`; relative to the state directory.
+        open_input: its standard input is a pipe for `Write`; else it is empty.
+        merge_output: standard error goes where standard output goes, in order.
+        log_bytes: kept of each output.
+        mask: its umask.
     """
 
     uid: str
     argv: list[str]
     env: dict[str, str]
     cwd: str
-    stdout: str
-    stderr: str
+    prefix: str
     open_input: bool = False
-    confinement: Confinement | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Adopt:
-    """Server to keeper: take over a task that an earlier keeper started. The answer is a Holding.
-
-    Attributes:
-        uid: the task's.
-        pid: the leader's; 0: not known, look for it.
-        start_time: the leader's, in clock ticks since boot; a process with another one is a stranger.
-        started_at: wall clock, in nanoseconds since 1970.
-        guessed: pid was a guess of the keeper that told it.
-    """
-
-    uid: str
-    pid: int
-    start_time: int
-    started_at: int
-    guessed: bool = False
+    merge_output: bool = False
+    log_bytes: int = 1 << 30
+    mask: int = 0o022
+    confinement: Confinement = field(default_factory=Confinement)
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Server to keeper: signal the leader, or the whole tree."""
+    """Server to keeper: signal the leader, or everything of the run. The answer is an Answer."""
 
     sequence: int
     uid: str
@@ -254,11 +289,12 @@ Message = (
     | Holding
     | Drain
     | Reconfigure
+    | Ping
+    | Pong
     | Answer
     | InputTaken
     | Write
     | Spawn
-    | Adopt
     | Signal
     | Kill
     | Members
@@ -272,11 +308,12 @@ _KINDS: dict[str, type[Message]] = {
         Holding,
         Drain,
         Reconfigure,
+        Ping,
+        Pong,
         Answer,
         InputTaken,
         Write,
         Spawn,
-        Adopt,
         Signal,
         Kill,
         Members,
@@ -286,7 +323,7 @@ _KINDS: dict[str, type[Message]] = {
 }
 _FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(each.name for each in dataclasses.fields(kind))
-    for kind in (*_KINDS.values(), Failure, Ended, Spent, Confinement)
+    for kind in (*_KINDS.values(), Failure, Ended, Spent, Outputs, Confinement, User)
 }
 _T = TypeVar("_T")
 
@@ -333,6 +370,8 @@ def holding_of(fields: dict[str, object]) -> Holding:
     if isinstance(ended := fields.get("ended"), dict):
         spent = ended.get("spent")
         fields = {**fields, "ended": _make(Ended, {**ended, "spent": _make(Spent, spent) if spent else None})}
+    if isinstance(outputs := fields.get("outputs"), dict):
+        fields = {**fields, "outputs": _make(Outputs, outputs)}
     return _make(Holding, fields)
 
 
@@ -344,7 +383,8 @@ def _build(kind: type[Message], fields: dict[str, object]) -> Message:
         assert isinstance(held, list)
         fields["holdings"] = [holding_of(holding) for holding in held]
     if kind is Spawn and isinstance(confinement := fields.get("confinement"), dict):
-        fields["confinement"] = _make(Confinement, confinement)
+        user = confinement.get("user")
+        fields["confinement"] = _make(Confinement, {**confinement, "user": _make(User, user) if user else None})
     return _make(kind, fields)
 
 

@@ -1,7 +1,7 @@
 """Read a task's output by offset while it grows."""
 
 from farspawn_server.logs.files import LogFiles, Output
-from farspawn_server.logs.reading import CHUNK_BYTES, Chunk, read_chunk, start_of_tail
-from farspawn_server.logs.trimming import DEFAULT_LOG_BYTES, trim
+from farspawn_server.logs.moments import Moments
+from farspawn_server.logs.reading import CHUNK_BYTES, DEFAULT_LOG_BYTES, Chunk, Reading, read_on
 
-__all__ = ["CHUNK_BYTES", "DEFAULT_LOG_BYTES", "Chunk", "LogFiles", "Output", "read_chunk", "start_of_tail", "trim"]
+__all__ = ["CHUNK_BYTES", "DEFAULT_LOG_BYTES", "Chunk", "LogFiles", "Moments", "Output", "Reading", "read_on"]

@@ -15,8 +15,8 @@ from farspawn_server.policy.callers import Caller, Role
 from farspawn_server.policy.ceilings import Ceilings
 from farspawn_server.policy.environment import may_set
 from farspawn_server.policy.templates import Template
-from farspawn_server.task.errors import PolicyDeniedError, TemplateChangedError
-from farspawn_server.task.spec import Permit, Spec, StopPlan
+from farspawn_server.task.errors import LimitUnsupportedError, PolicyDeniedError, TemplateChangedError
+from farspawn_server.task.spec import DEFAULT_OOM_SCORE_ADJ, Permit, Spec, StopPlan
 
 
 class Admission(enum.Enum):
@@ -37,8 +37,10 @@ class Policy:
         directories: callers' programs work within these; none: anywhere.
         environment: names that callers may set; None: all but the dangerous ones, which only admins may.
         user: to run tasks as; empty: the agent's own.
+        oom_score_adj: of tasks.
         ceilings: what a task may have at most.
         templates: by name.
+        unenforceable: limits that the site cannot enforce, by their names in `Resources`, and why.
     """
 
     admission: Admission = Admission.ANY
@@ -46,8 +48,10 @@ class Policy:
     directories: tuple[str, ...] = ()
     environment: tuple[str, ...] | None = None
     user: str = ""
+    oom_score_adj: int = DEFAULT_OOM_SCORE_ADJ
     ceilings: Ceilings = Ceilings()
     templates: Mapping[str, Template] = field(default_factory=dict)
+    unenforceable: Mapping[str, str] = field(default_factory=dict)
 
     def permit(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit | None:
         """Return what the site makes of a spec; None: it runs as it was asked for, and nothing is imposed.
@@ -56,12 +60,22 @@ class Policy:
             PolicyDeniedError: the owner does not allow it.
             TemplateChangedError: the template is not the one that the caller means.
             SpecInvalidError: the template cannot be filled in with this.
+            LimitUnsupportedError: the site cannot enforce a limit that is asked for.
         """
         if spec.template:
             permit, ceilings = self._from_template(caller, spec, secrets)
         else:
             permit, ceilings = self._from_program(caller, spec, secrets), self.ceilings
-        permit = replace(permit, terms=ceilings.lower(permit.terms), secrets=secrets, user=self.user)
+        permit = replace(
+            permit,
+            terms=ceilings.lower(permit.terms),
+            secrets=secrets,
+            user=self.user,
+            oom_score_adj=self.oom_score_adj,
+        )
+        for name, why in self.unenforceable.items():
+            if getattr(permit.terms.resources, name):
+                raise LimitUnsupportedError(f"spec.resources.{name}", why)
         return None if permit == Permit(spec) else permit
 
     def admit_stop(self, template: str, plan: StopPlan) -> None:

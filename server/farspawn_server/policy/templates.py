@@ -60,7 +60,12 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A command; `revision` names exactly this wording of it. `environment`: names that callers may set besides."""
+    """A command; `revision` names exactly this wording of it.
+
+    Attributes:
+        environment: names that callers may set besides.
+        merge_output: standard error joins standard output; None: callers may ask for it.
+    """
 
     name: str
     revision: str
@@ -76,6 +81,7 @@ class Template:
     ceilings: Ceilings = Ceilings()
     cleanup: Cleanup | None = None
     readiness: Readiness | None = None
+    merge_output: bool | None = None
 
     def fill(self, spec: Spec, secrets: Collection[str] = ()) -> Spec:
         """Return what a spec that names this template comes to.
@@ -106,6 +112,7 @@ class Template:
             stop=spec.stop.or_else(self.stop),
             cleanup=cleanup,
             readiness=self.readiness,
+            merge_output=spec.merge_output if self.merge_output is None else self.merge_output,
         )
 
     def _taken(self, spec: Spec, secrets: Collection[str]) -> Iterator[Violation]:
@@ -115,6 +122,7 @@ class Template:
             "spec.cleanup": spec.cleanup,
             "spec.readiness": spec.readiness,
             "spec.open_input": spec.open_input and not self.open_input,
+            "spec.merge_output": spec.merge_output and self.merge_output is False,
         }
         for name, value in given.items():
             if value:

@@ -9,7 +9,7 @@ import os
 import resource
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,8 +21,10 @@ from farspawn_server import configure, journal
 from farspawn_server import settings as site_settings
 from farspawn_server.audit import Trail
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, SERVER_SOCKET
+from farspawn_server.keeper.messages import Hello
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles
+from farspawn_server.rpc.collector import collect_rarely
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import Launcher
 from farspawn_server.rpc.serve import AddressInUseError, Server
@@ -36,10 +38,19 @@ log = logging.getLogger(__name__)
 _LAST_WORDS_SECONDS = 1.0
 
 
-async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
-    """Serve until the keeper asks for the end, or ends; return the exit code. `read` gives the settings of then."""
+async def serve(
+    settings: Settings, read: Callable[[], Settings], check: Callable[[Settings, Collection[str]], None]
+) -> int:
+    """Serve until the keeper asks for the end, or ends; return the exit code.
+
+    Args:
+        settings: of now.
+        read: gives the settings of then.
+        check: refuses settings whose limits cannot be enforced with the controllers that there are.
+    """
     state = Path(settings.state)
     drained, lost = asyncio.Event(), asyncio.Event()
+    hello: Hello | None = None
     trail = Trail(state / "audit", max_file_bytes=settings.audit.max_file_bytes, max_files=settings.audit.max_files)
     store = Store(state / "farspawn.db", trail)
     gate = Gate(configure.roster(settings), store.note)
@@ -48,7 +59,7 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         store=store,
         logs=LogFiles(state / "logs"),
         limits=configure.limits(settings),
-        policy=configure.policy(settings),
+        policy=configure.policy(settings, ()),  # nothing is launched before the keeper has said what it can limit
         drain_patience=settings.drain.patience_seconds,
     )
 
@@ -58,7 +69,10 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
             # How we are reached stays as it is, and with it what that means for the policy.
             kept = {name: getattr(settings, name) for name in ("name", "state", "listen", "insecure", "tls", "audit")}
             renewed = msgspec.structs.replace(read(), **kept)
-            roster, limits, policy = configure.roster(renewed), configure.limits(renewed), configure.policy(renewed)
+            controllers = [] if hello is None else hello.controllers
+            check(renewed, controllers)
+            roster, limits = configure.roster(renewed), configure.limits(renewed)
+            policy = configure.policy(renewed, controllers)
         except Exception as error:  # noqa: BLE001  # whatever is wrong with new settings, the old ones serve
             log.warning("new settings cannot be used, the old ones stay", extra={"error": str(error)})
             return
@@ -79,11 +93,14 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
     log.info("listening", extra={"address": settings.listen})
     try:
         hello = await link.open(SERVER_SOCKET)
+        check(settings, hello.controllers)
+        supervisor.policy = configure.policy(settings, hello.controllers)
         await supervisor.recover(link, hello)
     except ConnectionError as error:
         # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
         log.warning("not recovered", extra={"error": str(error)})
         _end(1)
+    collecting = asyncio.create_task(collect_rarely())
     server.report(serving=not hello.draining)
     if hello.draining:
         drained.set()
@@ -95,6 +112,7 @@ async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
     if not lost.is_set():
         link.finish()
+    collecting.cancel()
     if watching is not None:
         watching.cancel()
     await supervisor.close(_LAST_WORDS_SECONDS)
@@ -124,7 +142,7 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         read = functools.partial(site_settings.load, config, given)
-        return asyncio.run(serve(read(), read))
+        return asyncio.run(serve(read(), read, functools.partial(site_settings.check_enforceable, config)))
     except (sqlite3.OperationalError, OSError) as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
         print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)

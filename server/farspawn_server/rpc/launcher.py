@@ -94,7 +94,7 @@ class Launcher:
         )
         return pb.ListTasksResponse(tasks=[replies.task(task) for task in tasks], next_page_token=token)
 
-    async def read_logs(self, caller: Caller, request: pb.ReadLogsRequest) -> AsyncIterator[pb.ReadLogsResponse]:
+    async def read_logs(self, caller: Caller, request: pb.ReadLogsRequest) -> AsyncIterator[Answer]:
         """ReadLogs."""
         parts = self._supervisor.read_logs(
             caller,
@@ -103,6 +103,7 @@ class Launcher:
             start=requests.log_start(request),
             attempt=request.attempt,
             until_ended=request.follow,
+            later_attempts=request.later_attempts,
         )
         async for part in parts:
             yield replies.log_part(part)

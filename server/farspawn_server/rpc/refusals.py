@@ -31,6 +31,7 @@ STATUS_OF: Mapping[type[errors.Refusal], Status] = {
     errors.PolicyDeniedError: Status(grpc.StatusCode.PERMISSION_DENIED),
     errors.TemplateChangedError: Status(grpc.StatusCode.FAILED_PRECONDITION),
     errors.UnauthenticatedError: Status(grpc.StatusCode.UNAUTHENTICATED),
+    errors.LimitUnsupportedError: Status(grpc.StatusCode.FAILED_PRECONDITION),
     errors.LimitReachedError: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, timedelta(seconds=5)),
     errors.StorageFullError: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, timedelta(seconds=30)),
     errors.RecoveringError: Status(grpc.StatusCode.UNAVAILABLE, timedelta(milliseconds=200)),

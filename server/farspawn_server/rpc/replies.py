@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 from google.protobuf.duration_pb2 import Duration
@@ -14,10 +15,21 @@ from farspawn_server.changes import Deletion
 from farspawn_server.logs import Chunk
 from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.rpc.written import Written
-from farspawn_server.supervisor.follow import Checkpoint, End, Header, LogPart
+from farspawn_server.supervisor.log_stream import Checkpoint, End, Header, LogPart
 from farspawn_server.supervisor.registry import PAGE_BYTES
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import Attempt, Cause, CleanupOutcome, LaunchFailure, Outcome, State, Times, Usage
+from farspawn_server.task.outcome import (
+    Attempt,
+    Cause,
+    CleanupOutcome,
+    LaunchFailure,
+    OomKill,
+    Outcome,
+    State,
+    Survivor,
+    Times,
+    Usage,
+)
 
 _STATE: dict[State, task_pb2.TaskState.ValueType] = {
     State.PENDING: task_pb2.TASK_STATE_PENDING,
@@ -36,7 +48,13 @@ _CAUSE: dict[Cause, task_pb2.Cause.ValueType] = {
     Cause.SITE_SHUTDOWN: task_pb2.CAUSE_SITE_SHUTDOWN,
     Cause.LAUNCH_FAILED: task_pb2.CAUSE_LAUNCH_FAILED,
     Cause.HOST_REBOOTED: task_pb2.CAUSE_HOST_REBOOTED,
-    Cause.KEEPER_LOST: task_pb2.CAUSE_KEEPER_LOST,
+    Cause.SUPERVISION_LOST: task_pb2.CAUSE_SUPERVISION_LOST,
+}
+_OOM_KILL: dict[OomKill, task_pb2.OomKill.ValueType] = {
+    OomKill.UNKNOWN: task_pb2.OOM_KILL_UNSPECIFIED,
+    OomKill.NO: task_pb2.OOM_KILL_NO,
+    OomKill.LIKELY: task_pb2.OOM_KILL_LIKELY,
+    OomKill.YES: task_pb2.OOM_KILL_YES,
 }
 _PHASE: dict[str, task_pb2.LaunchPhase.ValueType] = {
     "working_directory": task_pb2.LAUNCH_PHASE_WORKING_DIRECTORY,
@@ -80,6 +98,8 @@ def status(value: Task) -> task_pb2.TaskStatus:
         outcome=None if value.outcome is None else _outcome(value.outcome),
         ready=value.ready,
         earlier_attempts=[_attempt(each) for each in value.earlier],
+        unkillable=_survivors(value.unkillable),
+        output_error="" if value.outputs is None else _errno_name(value.outputs.error_number),
     )
 
 
@@ -132,7 +152,23 @@ def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse | by
     return launcher_pb2.WatchTasksResponse(checkpoint=launcher_pb2.WatchTasksResponse.Checkpoint(revision=value))
 
 
-def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
+def _tag(message: type[Message], name: str) -> bytes:
+    """Return what stands before a field, https://protobuf.dev/programming-guides/encoding/."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    wire_type = 0 if field.type == field.TYPE_UINT64 else 2  # else its length comes first
+    return _varint(field.number << 3 | wire_type)
+
+
+def _varint(number: int) -> bytes:
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse | bytes:
     """Write a part of an output."""
     reply = launcher_pb2.ReadLogsResponse
     match value:
@@ -140,11 +176,29 @@ def log_part(value: LogPart) -> launcher_pb2.ReadLogsResponse:
             header = reply.Header(earliest_offset=value.earliest, start_offset=value.start, attempt=value.attempt)
             return reply(header=header)
         case Chunk():
-            return reply(chunk=reply.Chunk(offset=value.offset, data=value.data))
+            return _chunk(value)
         case Checkpoint():
             return reply(checkpoint=reply.Checkpoint(offset=value.offset))
         case End():
-            return reply(end=reply.End(offset=value.offset, complete=value.complete))
+            return reply(end=reply.End(offset=value.offset, complete=value.complete, lost_bytes=value.lost))
+
+
+_CHUNK = _tag(launcher_pb2.ReadLogsResponse, "chunk")
+_OFFSET = _tag(launcher_pb2.ReadLogsResponse.Chunk, "offset")
+_DATA = _tag(launcher_pb2.ReadLogsResponse.Chunk, "data")
+
+
+def _chunk(value: Chunk) -> bytes:
+    """Write a ReadLogsResponse by hand: its data is copied once, not four times."""
+    start = b"".join((_OFFSET, _varint(value.offset), _written_at(value.second), _DATA, _varint(len(value.data))))
+    return b"".join((_CHUNK, _varint(len(start) + len(value.data)), start, value.data))
+
+
+@functools.lru_cache(256)
+def _written_at(second: int | None) -> bytes:
+    if second is None:
+        return b""
+    return launcher_pb2.ReadLogsResponse.Chunk(written_at=Timestamp(seconds=second)).SerializeToString()
 
 
 def _attempt(value: Attempt) -> task_pb2.Attempt:
@@ -160,16 +214,15 @@ def _outcome(value: Outcome) -> task_pb2.Outcome:
     leader = value.leader
     message = task_pb2.Outcome(
         core_dumped=leader is not None and leader.core_dumped,
+        oom_kill=task_pb2.OOM_KILL_UNSPECIFIED if leader is None else _OOM_KILL[leader.oom_kill],
         cause=_CAUSE[value.cause],
         stopped_by=value.stopped_by,
         message=value.message,
         usage=None if leader is None or leader.usage is None else _usage(leader.usage),
-        survivors=[task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in value.survivors],
+        survivors=_survivors(value.survivors),
         launch_failure=None if value.failure is None else _failure(value.failure),
         cleanup=None if value.cleanup is None else _cleanup_outcome(value.cleanup),
     )
-    if leader is not None and leader.out_of_memory is not None:
-        message.oom_killed = leader.out_of_memory
     if leader is not None and leader.code is not None:
         message.exit_code = leader.code
     if leader is not None and leader.signal is not None:
@@ -199,10 +252,18 @@ def _usage(value: Usage) -> task_pb2.ResourceUsage:
 def _failure(value: LaunchFailure) -> task_pb2.LaunchFailure:
     return task_pb2.LaunchFailure(
         error_number=value.error_number,
-        error_name=errno.errorcode.get(value.error_number, ""),
+        error_name=_errno_name(value.error_number),
         phase=_PHASE[value.phase],
         path=value.path,
     )
+
+
+def _errno_name(number: int) -> str:
+    return errno.errorcode.get(number, "")
+
+
+def _survivors(values: Iterable[Survivor]) -> list[task_pb2.Survivor]:
+    return [task_pb2.Survivor(pid=each.pid, name=each.name, reason=each.reason) for each in values]
 
 
 def _times(value: Times) -> task_pb2.TaskTimes:

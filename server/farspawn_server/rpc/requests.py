@@ -13,7 +13,7 @@ from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.logs import CHUNK_BYTES, Output
 from farspawn_server.rpc.unknown import refuse_unknown_fields
 from farspawn_server.supervisor import InputPart
-from farspawn_server.supervisor.follow import Start
+from farspawn_server.supervisor.log_stream import Start
 from farspawn_server.supervisor.registry import Filter
 from farspawn_server.task import rules
 from farspawn_server.task.errors import SpecInvalidError, Violation
@@ -28,6 +28,7 @@ from farspawn_server.task.spec import (
     RestartPolicy,
     Spec,
     StopPlan,
+    StopScope,
 )
 
 _T = TypeVar("_T")
@@ -50,6 +51,11 @@ _LEASE_ACTIONS: dict[int, LeaseAction] = {
     task_pb2.LEASE_ACTION_UNSPECIFIED: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_STOP: LeaseAction.STOP,
     task_pb2.LEASE_ACTION_KILL: LeaseAction.KILL,
+}
+_STOP_SCOPES: dict[int, StopScope | None] = {
+    task_pb2.STOP_SCOPE_UNSPECIFIED: None,
+    task_pb2.STOP_SCOPE_TREE: StopScope.TREE,
+    task_pb2.STOP_SCOPE_LEADER: StopScope.LEADER,
 }
 _RESTART_MODES: dict[int, RestartMode] = {
     task_pb2.RESTART_MODE_UNSPECIFIED: RestartMode.NEVER,
@@ -103,6 +109,7 @@ def spec(message: task_pb2.TaskSpec) -> Spec:
         parameters=dict(message.parameters),
         template_revision=message.template_revision,
         resources=_resources(message.resources) if message.HasField("resources") else Resources(),
+        merge_output=message.merge_output,
     )
 
 
@@ -155,6 +162,7 @@ def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
         drain=_span(message, "drain", field),
         signal=message.signal or None,
         grace=_span(message, "grace", field),
+        scope=_value(_STOP_SCOPES, message.scope, f"{field}.scope"),
     )
 
 
@@ -192,13 +200,11 @@ def output(message: launcher_pb2.ReadLogsRequest) -> Output:
 
 def log_start(message: launcher_pb2.ReadLogsRequest) -> Start:
     """Read where to begin."""
-    match message.WhichOneof("start"):
-        case "offset":
-            return Start(offset=message.offset)
-        case "tail_lines":
-            return Start(tail_lines=message.tail_lines)
-        case _:
-            return Start()
+    return Start(
+        offset=message.offset if message.HasField("offset") else None,
+        tail_lines=message.tail_lines if message.HasField("tail_lines") else None,
+        since=message.since.seconds if message.HasField("since") else None,
+    )
 
 
 def input_part(message: launcher_pb2.WriteInputRequest) -> InputPart:

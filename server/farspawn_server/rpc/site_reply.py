@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import version
 
 from farspawn.v1 import site_pb2
-from farspawn_server.policy import Admission, Parameter, Template
+from farspawn_server.keeper.messages import Hello
+from farspawn_server.policy import Admission, Parameter, Policy, Template
 from farspawn_server.rpc.replies import moment
 from farspawn_server.rpc.spec_replies import resources, span
 from farspawn_server.supervisor import Supervisor
@@ -18,8 +20,16 @@ _STATE: dict[str, site_pb2.SiteState.ValueType] = {
 }
 _TIER: dict[str, site_pb2.ContainmentTier.ValueType] = {
     "subreaper": site_pb2.CONTAINMENT_TIER_SUBREAPER,
-    "cookie": site_pb2.CONTAINMENT_TIER_COOKIE,
     "cgroup": site_pb2.CONTAINMENT_TIER_CGROUP,
+}
+_LIMIT: dict[str, site_pb2.LimitKind.ValueType] = {
+    "address_space_bytes": site_pb2.LIMIT_KIND_ADDRESS_SPACE_BYTES,
+    "cpu_seconds": site_pb2.LIMIT_KIND_CPU_TIME,
+    "open_files": site_pb2.LIMIT_KIND_OPEN_FILES,
+    "processes": site_pb2.LIMIT_KIND_PROCESSES,
+    "memory_bytes": site_pb2.LIMIT_KIND_MEMORY_BYTES,
+    "niceness": site_pb2.LIMIT_KIND_NICENESS,
+    "log_bytes": site_pb2.LIMIT_KIND_LOG_BYTES,
 }
 _ADMISSION: dict[Admission, site_pb2.Admission.ValueType] = {
     Admission.TEMPLATES: site_pb2.ADMISSION_TEMPLATES,
@@ -45,7 +55,15 @@ def site_reply(supervisor: Supervisor, *, name: str, started_at: int) -> site_pb
         revision=revision,
         admission=_ADMISSION[policy.admission],
         templates=[_template(each) for _, each in sorted(policy.templates.items())],
+        enforceable_limits=[] if hello is None else _enforceable(policy, hello),
     )
+
+
+def _enforceable(policy: Policy, hello: Hello) -> Iterator[site_pb2.LimitKind.ValueType]:
+    for name, kind in _LIMIT.items():
+        if name not in policy.unenforceable:
+            is_of_user = name == "processes" and "pids" not in hello.controllers
+            yield site_pb2.LIMIT_KIND_USER_PROCESSES if is_of_user else kind
 
 
 def _limits(supervisor: Supervisor) -> site_pb2.Site.Limits:

@@ -17,11 +17,17 @@ from farspawn_server.task.spec import (
     RestartPolicy,
     Spec,
     StopPlan,
+    StopScope,
 )
 
 _LEASE_ACTION: dict[LeaseAction, task_pb2.LeaseAction.ValueType] = {
     LeaseAction.STOP: task_pb2.LEASE_ACTION_STOP,
     LeaseAction.KILL: task_pb2.LEASE_ACTION_KILL,
+}
+_STOP_SCOPE: dict[StopScope | None, task_pb2.StopScope.ValueType] = {
+    None: task_pb2.STOP_SCOPE_UNSPECIFIED,
+    StopScope.TREE: task_pb2.STOP_SCOPE_TREE,
+    StopScope.LEADER: task_pb2.STOP_SCOPE_LEADER,
 }
 _RESTART_MODE: dict[RestartMode, task_pb2.RestartMode.ValueType] = {
     RestartMode.NEVER: task_pb2.RESTART_MODE_NEVER,
@@ -48,6 +54,7 @@ def spec(value: Spec) -> task_pb2.TaskSpec:
         parameters=value.parameters,
         template_revision=value.template_revision,
         resources=None if value.resources == Resources() else resources(value.resources),
+        merge_output=value.merge_output,
     )
 
 
@@ -93,7 +100,11 @@ def _stop_plan(value: StopPlan) -> task_pb2.StopPlan | None:
     if value == StopPlan():
         return None
     return task_pb2.StopPlan(
-        linger=span(value.linger), drain=span(value.drain), signal=value.signal or 0, grace=span(value.grace)
+        linger=span(value.linger),
+        drain=span(value.drain),
+        signal=value.signal or 0,
+        grace=span(value.grace),
+        scope=_STOP_SCOPE[value.scope],
     )
 
 

@@ -1,6 +1,6 @@
 """What a site's owner decides."""
 
-from farspawn_server.settings.load import SettingsError, load
+from farspawn_server.settings.load import SettingsError, check_enforceable, load
 from farspawn_server.settings.schema import (
     AuditSettings,
     CeilingSettings,
@@ -34,5 +34,6 @@ __all__ = [
     "StopSettings",
     "TemplateSettings",
     "TlsSettings",
+    "check_enforceable",
     "load",
 ]

@@ -7,11 +7,13 @@ import posixpath
 import pwd
 import re
 import string
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import re2
 
+from farspawn_core import oom_score
+from farspawn_server.policy.enforceable import unenforceable
 from farspawn_server.policy.templates import Parameter, matches
 from farspawn_server.settings.schema import (
     CeilingSettings,
@@ -28,6 +30,7 @@ from farspawn_server.task import rules
 _MOST = 1_000_000_000
 _MOST_BYTES = 1 << 60
 _LEAST_SECONDS = 0.001
+_LEAST_OOM_SCORE_ADJ, _MOST_OOM_SCORE_ADJ = -1000, 1000
 _LONGEST_SECONDS = int(rules.MAX_SPAN.total_seconds())
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -59,6 +62,16 @@ def problems(settings: Settings) -> _Problems:
         yield "audit", "max_file_bytes: at least 65536; max_files: not negative"
     if not 0 <= settings.drain.patience_seconds <= _LONGEST_SECONDS:
         yield "drain.patience_seconds", f"from 0 to {_LONGEST_SECONDS}"
+
+
+def unenforceable_ceilings(settings: Settings, controllers: Collection[str]) -> _Problems:
+    """Yield the key of each limit that cannot be enforced, and why. `controllers`: of the cgroups of tasks."""
+    tables = {"ceilings": settings.ceilings}
+    tables |= {f"templates.{name}.limits": template.limits for name, template in settings.templates.items()}
+    for name, why in unenforceable(controllers, settings.policy.user).items():
+        for table, ceilings in tables.items():
+            if getattr(ceilings, name):
+                yield f"{table}.{name}", f"this site cannot enforce it: {why}. Without this line there is no such limit"
 
 
 def _denied(entry: str) -> _Problems:
@@ -117,6 +130,15 @@ def _policy(policy: PolicySettings) -> _Problems:
         else:
             if os.geteuid() not in (0, found.pw_uid):
                 yield "policy.user", f"{policy.user!r}: only root can run tasks as somebody else"
+    if policy.oom_score_adj is not None:
+        yield from _oom_score_adj(policy.oom_score_adj)
+
+
+def _oom_score_adj(wanted: int) -> _Problems:
+    if not _LEAST_OOM_SCORE_ADJ <= wanted <= _MOST_OOM_SCORE_ADJ:
+        yield "policy.oom_score_adj", f"from {_LEAST_OOM_SCORE_ADJ} to {_MOST_OOM_SCORE_ADJ}"
+    elif not oom_score.may_become(wanted):
+        yield "policy.oom_score_adj", f"{wanted}: lower than the agent's own only with CAP_SYS_RESOURCE"
 
 
 def _ceilings(key: str, ceilings: CeilingSettings) -> _Problems:

@@ -9,11 +9,12 @@ import os
 import re
 import socket
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
 
-from farspawn_server.settings.check import problems
+from farspawn_server.settings.check import problems, unenforceable_ceilings
 from farspawn_server.settings.schema import Settings
 
 
@@ -49,6 +50,21 @@ def load(config: str, overrides: dict[str, str | bool]) -> Settings:
     for key, problem in problems(settings):
         raise SettingsError(_at(config, text, key.split("."), problem))
     return settings
+
+
+def check_enforceable(config: str, settings: Settings, controllers: Collection[str]) -> None:
+    """Refuse limits that cannot be enforced: what the owner asks for must not be lost without a word.
+
+    Args:
+        config: what the settings were read from; empty: nothing.
+        settings: complete.
+        controllers: what the cgroups of tasks can limit: of "memory", "pids".
+
+    Raises:
+        SettingsError: one cannot.
+    """
+    for key, problem in unenforceable_ceilings(settings, controllers):
+        raise SettingsError(_at(config, _read(config) if config else "", key.split("."), problem))
 
 
 def default_state() -> Path:

@@ -69,6 +69,8 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         environment: names that callers may set, or beginnings of names before a `*`. Absent: any but those that change
             what programs load, which only admins may set.
         user: to run tasks as; empty: the agent's own. Only where the agent is root.
+        oom_score_adj: of tasks, -1000 to 1000: the kernel ends the highest first when memory is short. Absent: 500, or
+            the agent's own if that is higher.
     """
 
     allow: Literal["", "templates", "programs", "any"] = ""
@@ -76,6 +78,7 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directories: tuple[str, ...] = ()
     environment: tuple[str, ...] | None = None
     user: str = ""
+    oom_score_adj: int | None = None
 
 
 class CeilingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,8 +90,10 @@ class CeilingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_stop_seconds: of a whole stop, from linger to SIGKILL, and of a cleanup. 0: ten minutes where there is one
             of the two above, which would mean little without; else no limit.
         log_bytes: kept of each output of each attempt.
-        address_space_bytes, open_files, processes, cpu_seconds: resource limits of a process, see setrlimit(2).
-        memory_bytes: of all processes of a task together, where the site has cgroups with a memory controller.
+        address_space_bytes, open_files, cpu_seconds: resource limits of a process, see setrlimit(2).
+        processes: of a task together, threads included, by its cgroup; where tasks have none that can, of the user that
+            all of them run as.
+        memory_bytes: of a task together, by its cgroup.
         niceness: the least, see nice(1).
     """
 
@@ -123,12 +128,17 @@ class ParameterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class StopSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults."""
+    """How a template's tasks are stopped if their caller says nothing else; absent: the site's defaults.
+
+    Attributes:
+        scope: whom the signal is sent to: "tree", all processes, or "leader", the first one only.
+    """
 
     linger_seconds: float | None = None
     drain_seconds: float | None = None
     signal: int | None = None
     grace_seconds: float | None = None
+    scope: Literal["tree", "leader"] | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
 
 
 class CleanupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +166,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         working_directory: where it starts.
         environment: names that callers may set besides, as in `[policy]`.
         open_input: callers may ask for an input.
+        merge_output: standard error joins standard output; left out: callers may ask for it.
         parameters: what callers give.
         sha256: what the program's file must have; empty: any.
         stop, cleanup, readiness: as in the contract.
@@ -168,6 +179,7 @@ class TemplateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     working_directory: str = "/"
     environment: tuple[str, ...] = ()
     open_input: bool = False
+    merge_output: bool | msgspec.UnsetType = msgspec.UNSET  # unset it is no part of a template's revision
     parameters: dict[str, ParameterSettings] = {}
     sha256: str = ""
     stop: StopSettings = StopSettings()

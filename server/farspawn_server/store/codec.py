@@ -15,7 +15,11 @@ import msgspec
 from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Permit, Spec
 
-_RECORD_FIELDS = tuple(each.name for each in dataclasses.fields(Task) if each.name not in ("spec", "permit"))
+_ELSEWHERE = ("spec", "permit")
+_OF_THE_MOMENT = ("unkillable",)
+_RECORD_FIELDS = tuple(
+    each.name for each in dataclasses.fields(Task) if each.name not in (*_ELSEWHERE, *_OF_THE_MOMENT)
+)
 
 
 def encode_spec(spec: Spec) -> str:

@@ -31,6 +31,8 @@ _MIGRATIONS = (
     """
     ALTER TABLE task ADD COLUMN permit TEXT;  -- JSON; what the site made of the spec, NULL: nothing
     """,
+    # A record tells no keeper any more, but the runtime that has the processes: version 0.1 could not read that.
+    "",
 )
 
 
@@ -65,4 +67,4 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
     if version > len(_MIGRATIONS):
         raise ValueError(f"{path} has schema version {version}, this farspawn knows {len(_MIGRATIONS)}: upgrade it")
     for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
-        database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+        database.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -20,13 +20,12 @@ def next_deadline(task: Task, lease_until: Monotonic | None, now: Monotonic) -> 
     if task.state.final:
         return None
     if task.ending is not None:
-        return None if task.ending.killed else task.ending.until
+        return now + _LOOK_AGAIN_NS if task.ending.killed else task.ending.until
     if task.stop is None:
         found = (task.restart_at, lease_until, task.runtime_until if task.leader is None else None)
         return min((each for each in found if each is not None), default=None)
     if task.times.killed:
-        # Again and again, for a leader that even SIGKILL does not end: its exit is still to come.
-        return max(task.stop.kill_at + SURVIVAL_NS, now + _LOOK_AGAIN_NS)
+        return now + _LOOK_AGAIN_NS  # again and again: what SIGKILL does not end is told, and may end yet
     return task.stop.kill_at if task.asked_by is None else task.asked_by
 
 

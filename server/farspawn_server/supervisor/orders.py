@@ -6,27 +6,27 @@ import functools
 import os
 import pwd
 
-from farspawn_server.keeper.messages import Confinement, Spawn
-from farspawn_server.logs import LogFiles, Output
+from farspawn_server.keeper.messages import Confinement, Spawn, User
+from farspawn_server.logs import DEFAULT_LOG_BYTES
 from farspawn_server.task.life import Task
 from farspawn_server.task.spec import Permit
 
+_NOBODY_AT_ALL = 2**32 - 1  # (uid_t) -1, which setuid(2) refuses
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def order(task: Task, logs: LogFiles) -> Spawn:
+def order(task: Task) -> Spawn:
     """Return the order for the run that the task waits for now."""
     if task.ending is None:
-        return _spawn(task, task.terms.argv, {}, logs, open_input=task.terms.open_input)
+        return _spawn(task, task.terms.argv, {}, open_input=task.terms.open_input)
     assert task.terms.cleanup is not None
-    return _spawn(task, task.terms.cleanup.argv, _ending(task), logs, cleanup=True)
+    return _spawn(task, task.terms.cleanup.argv, _ending(task), cleanup=True)
 
 
 def _spawn(
     task: Task,
     argv: tuple[str, ...],
     more: dict[str, str],
-    logs: LogFiles,
     *,
     open_input: bool = False,
     cleanup: bool = False,
@@ -37,27 +37,42 @@ def _spawn(
         argv=list(argv),
         env={**_default(permit.user), **permit.secrets, **task.terms.env, **_own(task), **more},
         cwd=task.terms.working_directory,
-        stdout=str(logs.path(task.uid, task.attempt, Output.STDOUT)),
-        stderr=str(logs.path(task.uid, task.attempt, Output.STDERR)),
+        prefix=f"logs/{task.uid}.{task.attempt}",
         open_input=open_input,
+        merge_output=task.terms.merge_output,
+        log_bytes=task.terms.resources.log_bytes or DEFAULT_LOG_BYTES,
         confinement=_confinement(permit, permit.cleanup_sha256 if cleanup else permit.sha256),
     )
 
 
-def _confinement(permit: Permit, sha256: str) -> Confinement | None:
+def _confinement(permit: Permit, sha256: str) -> Confinement:
     resources = permit.terms.resources
-    found = Confinement(
+    return Confinement(
         directories=list(permit.directories),
         sha256=sha256,
-        user=permit.user,
+        user=_user(permit.user),
         address_space_bytes=resources.address_space_bytes,
         cpu_seconds=resources.cpu_seconds,
         open_files=resources.open_files,
         processes=resources.processes,
         memory_bytes=resources.memory_bytes,
         niceness=resources.niceness,
+        oom_score_adj=permit.oom_score_adj,
     )
-    return None if found == Confinement() else found
+
+
+def _user(name: str) -> User | None:
+    """Return whom a process is to run as; None: the agent's own user."""
+    try:
+        return _looked_up(name) if name else None
+    except KeyError:  # removed since the settings were read: the start fails
+        return User(name, _NOBODY_AT_ALL, _NOBODY_AT_ALL)
+
+
+@functools.cache  # a directory service may take its time, and every launch would wait
+def _looked_up(name: str) -> User:
+    found = pwd.getpwnam(name)
+    return User(name, found.pw_uid, found.pw_gid, os.getgrouplist(name, found.pw_gid))
 
 
 @functools.cache

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import os
 import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from farspawn_server.logs import read_chunk
+from farspawn_server.logs import read_on
 from farspawn_server.task.spec import Readiness
 
 INTERVAL_SECONDS = 0.2
@@ -79,9 +80,7 @@ class LineScanner:
 
     def found(self) -> bool:
         """Read on, a bounded way; return whether a line that matches has come to its end."""
-        for _ in range(_CHUNKS_IN_ONE_LOOK):
-            if not (data := read_chunk(self._path, self._offset).data):
-                break
+        for data in itertools.islice(read_on(self._path, self._offset), _CHUNKS_IN_ONE_LOOK):
             self._offset += len(data)
             *lines, rest = (self._line + data).split(b"\n")
             self._line = rest[:_LINE_BYTES]

@@ -24,11 +24,11 @@ from farspawn_server.pace import Pace
 from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError
 from farspawn_server.supervisor import follow, records
-from farspawn_server.supervisor.charge import Charge, Ground
+from farspawn_server.supervisor.charge import REVISIONS_UNSTORED, Charge, Ground
 from farspawn_server.supervisor.lag import LoopLag
+from farspawn_server.supervisor.log_stream import LogPart, LogStream, Start
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
-from farspawn_server.supervisor.trimming import Trimmer
 from farspawn_server.supervisor.uid import continue_after, uuid7
 from farspawn_server.task import rules
 from farspawn_server.task.errors import (
@@ -45,7 +45,7 @@ from farspawn_server.task.errors import (
     TaskNotRunningError,
     Violation,
 )
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import LOCAL, Task
 from farspawn_server.task.outcome import Cause, State, Times
 from farspawn_server.task.spec import Spec, StopPlan, TaskId, Uid
 from farspawn_server.task.stop import Stop
@@ -56,6 +56,9 @@ _T = TypeVar("_T")
 
 _START_PATIENCE_SECONDS = 1.0
 """How long LaunchTask waits for the process; after that it answers STARTING."""
+_RECOVERY_SECONDS = 2.0
+"""How long a server that starts waits until the keeper has told of every task: of one that was told to be running
+nobody is to hear that it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,12 @@ class Supervisor:
         self.drain_patience = drain_patience
         self._pace = Pace()
         self._registry = Registry()
-        self._trimmer = Trimmer(logs, lambda: [charge.task for charge in self._registry.live()])
-        self._trimming: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._changes = Changes(0, [])
         self._revision = 0
-        self._ground: Ground | None = None  # None: recovery is not done
+        self._ground: Ground | None = None  # None: what is stored was not read yet
+        self._serving = False
         self._draining = False
-        self._hello: Hello | None = None
         self._early: list[Holding] = []
         self._under_way: set[asyncio.Task[object]] = set()
 
@@ -98,7 +99,8 @@ class Supervisor:
         Raises:
             ConnectionError: the keeper is gone; nothing is served.
         """
-        self._revision, tasks = self._store.load()
+        stored, tasks = self._store.load()
+        self._revision = stored + REVISIONS_UNSTORED
         self._changes = Changes(self._revision, tasks)
         if tasks:
             continue_after(tasks[-1].uid)
@@ -109,19 +111,26 @@ class Supervisor:
         charges = [Charge(task, ground) for task in tasks]
         for charge in charges:
             self._registry.add(charge)
-        lost = take_stock(charges, ground)
+        self._ground = ground
+        cut_off, heard = take_stock(charges, ground)
         failpoint.reach("server.recovery.judged")
-        await asyncio.gather(*lost)  # together, so that they share commits
-        await asyncio.to_thread(self._logs.remove_unknown, {task.uid for task in tasks})
-        await link.obeyed()  # until it is adopted, a task's exit can be lost: that is not to be called served
-        self._hello, self._ground = hello, ground
-        for task in tasks:
-            self._trimmer.ended(task)  # it may have ended untrimmed before the last server's end
-        self._trimming = asyncio.create_task(self._trimmer.run())
-        failpoint.reach("server.recovery.done")
         for holding in self._early:
             self.hold(holding)
+        await asyncio.gather(*cut_off)  # together, so that they share commits
+        await asyncio.to_thread(self._logs.remove_unknown, {task.uid: task.attempt for task in tasks})
+        await self._hear(heard, link)
+        self._serving = True
+        failpoint.reach("server.recovery.done")
         log.info("recovered", extra={"tasks": len(tasks), "live": self._registry.live_count})
+
+    async def _hear(self, heard: Sequence[asyncio.Future[None]], link: KeeperLink) -> None:
+        """Wait until the keeper has told of each task, but not for ever: a shim may have been stopped by somebody."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RECOVERY_SECONDS):
+                for each in heard:
+                    await link.while_there(each)
+        if missing := sum(not each.done() for each in heard):
+            log.warning("not heard of all tasks yet", extra={"tasks": missing})
 
     def hold(self, holding: Holding) -> None:
         """Take in what the keeper knows of a task."""
@@ -158,9 +167,8 @@ class Supervisor:
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
-        for endless in (self._trimming, self._measuring):
-            if endless is not None:
-                endless.cancel()
+        if self._measuring is not None:
+            self._measuring.cancel()
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
@@ -168,7 +176,7 @@ class Supervisor:
     @property
     def state(self) -> str:
         """One of "recovering", "draining", "serving"."""
-        if self._ground is None:
+        if not self._serving:
             return "recovering"
         return "draining" if self._draining else "serving"
 
@@ -178,8 +186,8 @@ class Supervisor:
 
     @property
     def hello(self) -> Hello | None:
-        """What the keeper said of itself; None before recovery."""
-        return self._hello
+        """What the keeper said of itself; None: nothing yet."""
+        return None if self._ground is None else self._ground.hello
 
     # --- the verbs -----------------------------------------------------------------------------------------------
 
@@ -217,7 +225,7 @@ class Supervisor:
         try:
             return await self._see_through(charge.stop(stop))
         except StoreError as error:
-            raise StorageFullError(f"the stop of {task_id!r} cannot be recorded: {error}") from error
+            raise StorageFullError(f"that {task_id!r} has no next attempt cannot be recorded: {error}") from error
 
     async def poll(
         self, caller: Caller, task_ids: Sequence[str], *, wait: timedelta, since_revision: int, renew_leases: bool
@@ -263,28 +271,44 @@ class Supervisor:
         return self._registry.page(caller, which, size=page_size, token=page_token)
 
     def read_logs(
-        self, caller: Caller, task_id: str, output: Output, *, start: follow.Start, attempt: int, until_ended: bool
-    ) -> AsyncIterator[follow.LogPart]:
-        """Yield an output: a header, chunks and checkpoints, an end.
+        self,
+        caller: Caller,
+        task_id: str,
+        output: Output,
+        *,
+        start: Start,
+        attempt: int,
+        until_ended: bool,
+        later_attempts: bool,
+    ) -> AsyncIterator[LogPart]:
+        """Yield an output: of each attempt a header, chunks and checkpoints; an end.
+
+        Args:
+            caller: who wants to read.
+            task_id: of which task.
+            output: which one of its two.
+            start: where to begin.
+            attempt: which one, 0: the newest, and those that follow it.
+            until_ended: go on while the task lives, or that attempt.
+            later_attempts: and then those that follow it.
 
         Raises:
-            SpecInvalidError, TaskNotFoundError, RecoveringError; LogOffsetExpiredError at the first part.
+            SpecInvalidError, TaskNotFoundError, RecoveringError; LogOffsetExpiredError while reading.
         """
         self._ready()
         charge = self._registry.get(caller, task_id)
-        attempt = attempt or charge.task.attempt
-        if not 1 <= attempt <= charge.task.attempt:
-            raise SpecInvalidError([Violation("attempt", f"from 1 to {charge.task.attempt}, or 0 for the newest")])
-        path = self._logs.path(charge.task.uid, attempt, output)
-        return follow.read_logs(
+        newest = charge.task.attempt
+        if not 0 <= attempt <= newest:
+            raise SpecInvalidError([Violation("attempt", f"from 1 to {newest}, or 0 for the newest")])
+        stream = LogStream(
             charge,
             self._changes,
-            path,
-            start=start,
-            attempt=attempt,
+            self._logs,
+            output,
             until_ended=until_ended,
             is_deleted=lambda: self._registry.by_uid(charge.task.uid) is not charge,
         )
+        return stream.parts(start, attempt or newest, later_attempts=later_attempts or not attempt)
 
     async def begin_input(self, caller: Caller, task_id: str) -> None:
         """Put on record that a caller is about to write to a task's input.
@@ -349,7 +373,7 @@ class Supervisor:
     # --- below the verbs -----------------------------------------------------------------------------------------
 
     def _ready(self) -> Ground:
-        if self._ground is None:
+        if self._ground is None or not self._serving:
             raise RecoveringError("the agent has just started and takes stock of its tasks: try again in a moment")
         return self._ground
 
@@ -380,9 +404,6 @@ class Supervisor:
         rate = self.limits.max_launches_per_second
         if rate and not self._pace.takes(caller.identity, rate):
             raise LimitReachedError("max_launches_per_second", rate)
-        assert self._hello is not None
-        if permit is not None and not self._hello.confines:
-            raise RecoveringError("the agent is being upgraded, its keeper is still the old one: `farspawnd reload`")
         task = Task(
             uid=Uid(uuid7()),
             task_id=task_id,
@@ -391,8 +412,8 @@ class Supervisor:
             digest=digest,
             state=State.STARTING,
             times=Times(created=time.time_ns()),
-            keeper=self._hello.keeper,
-            boot=self._hello.boot,
+            boot=ground.hello.boot,
+            handle=LOCAL,
             permit=permit,
         )
         failpoint.reach("server.launch.before_store")
@@ -414,6 +435,9 @@ class Supervisor:
                 return False
             revision = self._next_revision()
             await self._store.delete(task.uid, revision)
+            if revision < self._changes.revision:  # see Charge.commit
+                revision = self._next_revision()
+                await self._store.delete(task.uid, revision)
             failpoint.reach("server.delete.stored")
             self._registry.remove(charge)
             self._changes.publish(Deletion(task.uid, task.owner, revision))
@@ -422,7 +446,6 @@ class Supervisor:
 
     def _ended(self, charge: Charge) -> None:
         self._registry.ended(charge)
-        self._trimmer.ended(charge.task)
         surplus = self._registry.ended_count - self.limits.max_ended_tasks
         bytes_left = self.limits.max_specs_bytes - self._registry.live_bytes - self._registry.ended_bytes
         if (surplus > 0 or bytes_left < 0) and self._ground is not None:

@@ -7,6 +7,7 @@ Refusal
   PolicyDeniedError         the site's owner does not allow it
   TemplateChangedError      the template is not the one that the caller means
   UnauthenticatedError      nobody knows who is calling
+  LimitUnsupportedError     the site cannot enforce a limit that was asked for
   LimitReachedError         the site has as much as its owner allows
   StorageFullError          the site cannot record what it is asked
   RecoveringError           the agent has just started
@@ -103,6 +104,15 @@ class UnauthenticatedError(Refusal):
     """Nobody knows who is calling."""
 
     reason = "UNAUTHENTICATED"
+
+
+class LimitUnsupportedError(Refusal):
+    """The site cannot enforce a limit that was asked for."""
+
+    reason = "LIMIT_UNSUPPORTED"
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: this site cannot enforce it: {why}", field=field)
 
 
 class LimitReachedError(Refusal):

@@ -21,6 +21,7 @@ from farspawn_server.task.outcome import (
     LaunchFailure,
     LeaderExit,
     Outcome,
+    Outputs,
     State,
     Survivor,
     Times,
@@ -29,6 +30,8 @@ from farspawn_server.task.spec import Owner, Permit, RestartMode, Spec, StopPlan
 from farspawn_server.task.stop import DEFAULT_PLAN, Stop
 
 EARLIER_ATTEMPTS_KEPT = 20
+LOCAL = "local"
+"""The one runtime there is: processes of this machine, each attempt with a shim of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +39,8 @@ class Task:
     """A task, as of one revision.
 
     Attributes:
-        keeper: the run of the keeper that was asked to start it, or then its cleanup.
-        boot: the kernel's boot id at that time.
-        start_time: the leader's, in clock ticks since boot: with pid and boot its identity.
-        guessed: the leader may have been another process of the task: nobody noted it before its keeper died.
+        boot: the kernel's boot id when this attempt was ordered.
+        handle: which runtime has its processes: LOCAL. Empty: version 0.1 ordered it, whose processes nobody knows now.
         running_since: when the leader was started.
         leader: how the leader ended, while others of the task may live on.
         cause: what ended the leader; decided when it ended.
@@ -48,6 +49,8 @@ class Task:
         restarts_in_row: how many since the last healthy run.
         ready: the readiness check of this attempt has held.
         permit: what the site made of the spec; None: it runs as it was asked for.
+        outputs: of this attempt; told when it ends, and while nothing can be written. None: nothing is known of them.
+        unkillable: in STOPPING, what cannot be ended now. Not stored.
         restart_at: in PENDING, when the next attempt is due.
     """
 
@@ -58,12 +61,10 @@ class Task:
     digest: str
     state: State
     times: Times
-    keeper: str
     boot: str
     revision: int = 0
     attempt: int = 1
     pid: int = 0
-    start_time: int = 0
     running_since: Monotonic | None = None
     stop: Stop | None = None
     leader: LeaderExit | None = None
@@ -75,7 +76,9 @@ class Task:
     restart_at: Monotonic | None = None
     ready: bool = False
     permit: Permit | None = None
-    guessed: bool = False
+    handle: str = ""
+    outputs: Outputs | None = None
+    unkillable: tuple[Survivor, ...] = ()
 
     def __hash__(self) -> int:
         """By what names this value of this task; its specification holds mappings, which have none."""
@@ -110,18 +113,21 @@ class Task:
         nobody = not self.pid and self.leader is None  # also when a start hangs
         return None if self.stop is None or done or nobody or not self.stop.asks else self.stop.signal_at
 
-    def running(self, pid: int, start_time: int, at: Wall, moment: Moment, *, guessed: bool = False) -> Task:
-        """The leader was started."""
+    def running(self, pid: int, at: Wall, since: Monotonic) -> Task:
+        """The leader was started, at a moment of either clock."""
         self._must_be(State.STARTING, State.STOPPING)
         return replace(
             self,
             state=State.RUNNING if self.state is State.STARTING else self.state,
             pid=pid,
-            start_time=start_time,
             times=replace(self.times, started=at),
-            running_since=moment.monotonic,
-            guessed=guessed,
+            running_since=since,
         )
+
+    def resisting(self, unkillable: tuple[Survivor, ...]) -> Task:
+        """This is what cannot be ended now."""
+        self._must_be(State.STOPPING)
+        return replace(self, unkillable=unkillable)
 
     def made_ready(self) -> Task:
         """The readiness check has held."""
@@ -133,7 +139,7 @@ class Task:
         self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
         if self.state is State.PENDING:
             last = self.earlier[-1]
-            ended = replace(self, times=last.times, earlier=self.earlier[:-1], restart_at=None)
+            ended = replace(self, times=last.times, outputs=last.outputs, earlier=self.earlier[:-1], restart_at=None)
             return ended._final(last.state, last.outcome, moment)  # noqa: SLF001  # a copy of ourselves
         if self.stop is not None:
             # What a leader left behind is stopped though nobody asked: the first who does ends the restarts.
@@ -174,7 +180,7 @@ class Task:
             self,
             leader=how,
             cause=self.stop.cause if self.stop and ours else Cause.COMPLETED,
-            times=replace(self.times, leader_exited=how.at),
+            times=replace(self.times, leader_exited=how.at) if how.known else self.times,
         )
 
     def exited(self, moment: Moment, dice: float, survivors: tuple[Survivor, ...] = ()) -> Task:
@@ -198,18 +204,18 @@ class Task:
         self._must_be(State.STARTING, State.STOPPING)
         return self._conclude(State.FAILED, Outcome(Cause.LAUNCH_FAILED, failure=failure), moment, dice)
 
-    def lost(self, cause: Cause, message: str, moment: Moment, dice: float) -> Task:
-        """It has ended, or never was, and how cannot be known."""
-        self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
-        outcome = Outcome(cause, message=message)
-        if cause is Cause.HOST_REBOOTED:
-            return self._rebooted(outcome, moment)
+    def lost(self, message: str, moment: Moment, dice: float, survivors: tuple[Survivor, ...] = ()) -> Task:
+        """Its shim was killed, and how it ended cannot be known."""
+        self._must_be(State.STARTING, State.RUNNING, State.STOPPING)
+        outcome = Outcome(Cause.SUPERVISION_LOST, message=message, survivors=survivors)
         return self._ended(State.LOST, outcome, moment, dice)
 
-    def _rebooted(self, outcome: Outcome, moment: Moment) -> Task:
-        """Nothing of it lives: what was known before stays known, and nothing is started any more."""
+    def cut_off(self, cause: Cause, message: str, moment: Moment) -> Task:
+        """Nobody will hear of its processes: what was known before stays known, and nothing is started any more."""
+        self._must_be(State.PENDING, State.STARTING, State.RUNNING, State.STOPPING)
+        outcome = Outcome(cause, message=message)
         if self.state is State.PENDING:  # the attempts before keep their outcomes
-            return self.next_attempt(self.keeper, self.boot)._final(State.LOST, outcome, moment)  # noqa: SLF001  # a copy of ourselves
+            return self.next_attempt(self.boot)._final(State.LOST, outcome, moment)  # noqa: SLF001  # a copy of ourselves
         if self.ending is not None:
             known = replace(self.ending.outcome, cleanup=CleanupOutcome(timed_out=self.ending.killed))
             return self._final(self.ending.state, known, moment)
@@ -230,25 +236,24 @@ class Task:
         cleaned = replace(self, ending=None)
         return cleaned._conclude(self.ending.state, outcome, moment, dice, self.ending.ended_at)  # noqa: SLF001  # a copy of ourselves
 
-    def next_attempt(self, keeper: str, boot: str) -> Task:
+    def next_attempt(self, boot: str) -> Task:
         """The wait before a restart is over."""
         self._must_be(State.PENDING)
         return replace(
             self,
             state=State.STARTING,
             attempt=self.attempt + 1,
-            keeper=keeper,
             boot=boot,
+            handle=LOCAL,
             times=Times(created=self.times.created),
             pid=0,
-            start_time=0,
             running_since=None,
             stop=None,
             leader=None,
             cause=Cause.COMPLETED,
             restart_at=None,
             ready=False,
-            guessed=False,
+            outputs=None,
         )
 
     def _ended(self, state: State, outcome: Outcome, moment: Moment, dice: float) -> Task:
@@ -256,7 +261,8 @@ class Task:
         if self.terms.cleanup is None:
             return self._conclude(state, outcome, moment, dice)
         until = moment.monotonic + nanoseconds(self.terms.cleanup.timeout)
-        return replace(self, state=State.STOPPING, ending=Ending(state, outcome, until, ended_at=moment.monotonic))
+        ending = Ending(state, outcome, until, ended_at=moment.monotonic)
+        return replace(self, state=State.STOPPING, ending=ending, unkillable=())
 
     def _conclude(
         self, state: State, outcome: Outcome, moment: Moment, dice: float, ended_at: Monotonic | None = None
@@ -269,7 +275,7 @@ class Task:
         delay = self._restart_delay(outcome, dice, healthy=healthy)
         if delay is None:
             return self._final(state, outcome, moment)
-        attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome)
+        attempt = Attempt(self.attempt, state, replace(self.times, ended=moment.wall), outcome, self.outputs)
         return replace(
             self,
             state=State.PENDING,
@@ -277,6 +283,7 @@ class Task:
             earlier=(*self.earlier, attempt)[-EARLIER_ATTEMPTS_KEPT:],
             restarts_in_row=1 if healthy else self.restarts_in_row + 1,
             restart_at=moment.monotonic + delay,
+            unkillable=(),
         )
 
     def _restart_delay(self, outcome: Outcome, dice: float, *, healthy: bool) -> int | None:
@@ -298,7 +305,16 @@ class Task:
     def _final(self, state: State, outcome: Outcome, moment: Moment) -> Task:
         times = replace(self.times, ended=self.times.ended or moment.wall)
         permit = None if self.permit is None else replace(self.permit, secrets={})
-        return replace(self, state=state, outcome=outcome, times=times, ending=None, restart_at=None, permit=permit)
+        return replace(
+            self,
+            state=state,
+            outcome=outcome,
+            times=times,
+            ending=None,
+            restart_at=None,
+            permit=permit,
+            unkillable=(),
+        )
 
     def _must_be(self, *states: State) -> None:
         if self.state not in states:

@@ -35,7 +35,24 @@ class Cause(enum.Enum):
     SITE_SHUTDOWN = "site_shutdown"
     LAUNCH_FAILED = "launch_failed"
     HOST_REBOOTED = "host_rebooted"
-    KEEPER_LOST = "keeper_lost"
+    SUPERVISION_LOST = "keeper_lost"  # as version 0.1 wrote it
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What became of standard output and standard error of an attempt, in this order.
+
+    Attributes:
+        written: sizes of the files, in bytes.
+        lost: bytes that no file took.
+        error_number: why nothing can be written now; 0: it can.
+        cut_off: its shim was killed: of what it had not written yet nobody knows how much there was.
+    """
+
+    written: tuple[int, int] = (0, 0)
+    lost: tuple[int, int] = (0, 0)
+    error_number: int = 0
+    cut_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +64,19 @@ class Usage:
     max_resident_bytes: int
 
 
+class OomKill(enum.Enum):
+    """Whether the kernel killed somebody of an attempt for want of memory."""
+
+    UNKNOWN = "unknown"
+    NO = "no"
+    LIKELY = "likely"
+    YES = "yes"
+
+    @classmethod
+    def _missing_(cls, value: object) -> OomKill:  # noqa: ARG003  # how Enum calls it
+        return cls.UNKNOWN  # a newer keeper's word
+
+
 @dataclass(frozen=True, slots=True)
 class LeaderExit:
     """How the leader ended: `code` or `signal`, or neither if nobody can know."""
@@ -56,7 +86,7 @@ class LeaderExit:
     core_dumped: bool
     usage: Usage | None
     at: Wall
-    out_of_memory: bool | None = None
+    oom_kill: OomKill = OomKill.UNKNOWN
 
     @property
     def known(self) -> bool:
@@ -75,7 +105,7 @@ class LaunchFailure:
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A process that SIGKILL did not end."""
+    """A process that cannot be ended, and why."""
 
     pid: int
     name: str
@@ -131,6 +161,7 @@ class Attempt:
     state: State
     times: Times
     outcome: Outcome
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)

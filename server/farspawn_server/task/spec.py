@@ -26,6 +26,13 @@ class LeaseAction(enum.Enum):
     KILL = "kill"
 
 
+class StopScope(enum.Enum):
+    """Which processes a stop's signal goes to. SIGKILL goes to all of them."""
+
+    TREE = "tree"
+    LEADER = "leader"
+
+
 @dataclass(frozen=True, slots=True)
 class StopPlan:
     """How to stop a task: linger, drain, signal, grace, SIGKILL. None: whatever the next in line says."""
@@ -34,6 +41,7 @@ class StopPlan:
     drain: timedelta | None = None
     signal: int | None = None
     grace: timedelta | None = None
+    scope: StopScope | None = None
 
     def or_else(self, default: StopPlan) -> StopPlan:
         """Return this plan with its gaps filled from another."""
@@ -42,6 +50,7 @@ class StopPlan:
             drain=default.drain if self.drain is None else self.drain,
             signal=default.signal if self.signal is None else self.signal,
             grace=default.grace if self.grace is None else self.grace,
+            scope=default.scope if self.scope is None else self.scope,
         )
 
 
@@ -128,6 +137,7 @@ class Spec:
     parameters: Mapping[str, str] = field(default_factory=dict)
     template_revision: str = ""
     resources: Resources = Resources()
+    merge_output: bool = False
 
     def digest(self) -> str:
         """Return the SHA-256, in hexadecimal, of the spec in a canonical form.
@@ -136,6 +146,10 @@ class Spec:
         """
         text = json.dumps(_canonical(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+DEFAULT_OOM_SCORE_ADJ = 500
+"""When memory is short, the kernel ends tasks and not the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,7 @@ class Permit:
         sha256: what the program's file must have; empty: any.
         cleanup_sha256: the same of the cleanup's program.
         user: to run as; empty: the agent's own.
+        oom_score_adj: see proc_pid_oom_score_adj(5).
     """
 
     terms: Spec
@@ -159,6 +174,7 @@ class Permit:
     sha256: str = ""
     cleanup_sha256: str = ""
     user: str = ""
+    oom_score_adj: int = DEFAULT_OOM_SCORE_ADJ
 
 
 def _canonical(value: object) -> object:

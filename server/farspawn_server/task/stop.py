@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from farspawn_server.task.clocks import Monotonic, nanoseconds
 from farspawn_server.task.outcome import Cause
-from farspawn_server.task.spec import StopPlan
+from farspawn_server.task.spec import StopPlan, StopScope
 
-DEFAULT_PLAN = StopPlan(linger=timedelta(0), drain=timedelta(0), signal=15, grace=timedelta(seconds=10))
+DEFAULT_PLAN = StopPlan(
+    linger=timedelta(0), drain=timedelta(0), signal=15, grace=timedelta(seconds=10), scope=StopScope.TREE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +21,10 @@ class Stop:
     Attributes:
         cause: why.
         by: the identity that asked; empty if the site did.
-        signal: what is sent to the whole tree at `signal_at`; nothing is sent if `kill_at` is not later.
+        signal: what is sent at `signal_at`; nothing is sent if `kill_at` is not later.
         signal_at: when linger and drain are over; after the signal, when it was sent.
         kill_at: when grace is over.
+        scope: whom the signal is sent to; when the leader is gone, it is all that is left.
     """
 
     cause: Cause
@@ -29,6 +32,7 @@ class Stop:
     signal: int
     signal_at: Monotonic
     kill_at: Monotonic
+    scope: StopScope = StopScope.TREE
 
     @staticmethod
     def by_plan(plan: StopPlan, now: Monotonic, *, cause: Cause, by: str = "") -> Stop:
@@ -37,8 +41,9 @@ class Stop:
         assert plan.drain is not None
         assert plan.signal is not None
         assert plan.grace is not None
+        assert plan.scope is not None
         signal_at = now + nanoseconds(plan.linger) + nanoseconds(plan.drain)
-        return Stop(cause, by, plan.signal, signal_at, signal_at + nanoseconds(plan.grace))
+        return Stop(cause, by, plan.signal, signal_at, signal_at + nanoseconds(plan.grace), plan.scope)
 
     @property
     def asks(self) -> bool:

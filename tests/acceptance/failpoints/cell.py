@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 from support.agent import FINAL, short_directory
 from support.audit import audit_lines
-from support.crash import CrashAgent, kernel_tells_strangers_exits, marked
+from support.crash import CrashAgent, marked
 from support.evidence import ENDS_AT_ONCE, WAITS, Line, Scene
 from support.history import Recorder
 from support.tasks import shell
@@ -22,7 +22,6 @@ from farspawn.v1 import task_pb2
 from farspawn_core import proc
 from farspawn_server.audit import ACCEPTED
 from farspawn_server.audit.verify import verify
-from farspawn_server.keeper.pidfile import Pidfile
 
 Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 """Which field of the outcome is set, its value, and the cause."""
@@ -38,14 +37,12 @@ class Actor:
     Attributes:
         ending: how its last attempt must end, if that is not lost.
         waits: its process waits until the agent is back: if it ever ran, its exit must be known.
-        lost_in: the cells (place, victim) in which its exit may fall into the gap that the keeper's death leaves.
     """
 
     task_id: str
     argv: Sequence[str]
     ending: Ending
     waits: bool = False
-    lost_in: frozenset[tuple[str, str]] = frozenset()
     cleanup: str = ""
     restart: task_pb2.RestartPolicy | None = None
 
@@ -67,10 +64,6 @@ class Cell:
     actors: dict[str, Actor] = field(default_factory=dict)
     uids: dict[str, str] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
-
-    def _is_guess(self, run: str) -> bool:
-        """Whether the keeper died in the moment in which it alone knew a pid: then nobody learns how that one ended."""
-        return Pidfile(str(self.agent.state / "keeper.pids")).find(run) is None
 
     # --- what a client does -----------------------------------------------------------------------------------------
 
@@ -160,9 +153,7 @@ class Cell:
     def _check_outcome(self, actor: Actor, status: task_pb2.TaskStatus) -> None:
         outcome = status.outcome
         assert not outcome.survivors
-        if status.state == task_pb2.TASK_STATE_LOST:
-            self._check_lost(actor, status.uid, status.attempt, outcome)
-            return
+        assert status.state != task_pb2.TASK_STATE_LOST, f"{actor.task_id} is LOST, and no shim was killed: {outcome}"
         kind, value, cause = actor.ending
         if kind == "errno":
             assert status.state == task_pb2.TASK_STATE_FAILED
@@ -174,17 +165,8 @@ class Cell:
             )
         assert outcome.cause == cause, f"{actor.task_id}: {outcome}"
 
-    def _check_lost(self, actor: Actor, uid: str, attempt: int, outcome: task_pb2.Outcome) -> None:
-        ran = (uid, attempt) in self._runs(self.scene.started())
-        assert self.agent.keeper_was_killed, f"{actor.task_id} is LOST, and the keeper was not"
-        assert outcome.cause == task_pb2.CAUSE_KEEPER_LOST
-        if kernel_tells_strangers_exits() and not self._is_guess(f"{uid}/{attempt}"):
-            assert not (actor.waits and ran), f"{actor.task_id} lived when the keeper died, and yet is LOST"
-            in_gap = (self.place, self.victim) in actor.lost_in
-            assert in_gap or not ran, f"{actor.task_id} is LOST: {outcome}"
-
     def _check_evidence(self, actor: Actor, status: task_pb2.TaskStatus) -> None:
-        """An attempt that exited ran; and so did the cleanup after it, unless the keeper that held it was killed."""
+        """An attempt that exited ran; and so did the cleanup after it."""
         attempts = [(each.number, each.state, each.outcome) for each in status.earlier_attempts]
         attempts.append((status.attempt, status.state, status.outcome))
         started, cleaned = self._runs(self.scene.started()), self._runs(self.scene.cleaned())
@@ -193,14 +175,11 @@ class Cell:
             run = (status.uid, number)
             if state == task_pb2.TASK_STATE_EXITED:
                 assert run in started, f"{actor.task_id} exited and never ran"
-            elif state == task_pb2.TASK_STATE_LOST:
-                self._check_lost(actor, status.uid, number, outcome)
-            if actor.cleanup and (run in cleaned or not self.agent.keeper_was_struck):
+            assert state != task_pb2.TASK_STATE_LOST, f"attempt {number} of {actor.task_id} is LOST: {outcome}"
+            if actor.cleanup:
                 assert run in cleaned, f"no cleanup after {actor.task_id}"
-                guess = self._is_guess(f"{status.uid}/{number}/cleanup")
-                if (kernel_tells_strangers_exits() and not guess) or not self.agent.keeper_was_struck:
-                    assert outcome.cleanup.WhichOneof("ending") == "exit_code", outcome
-                    assert outcome.cleanup.exit_code == 6
+                assert outcome.cleanup.WhichOneof("ending") == "exit_code", outcome
+                assert outcome.cleanup.exit_code == 6
 
     def _check_ran_once(self) -> None:
         for lines in (self.scene.started(), self.scene.cleaned()):

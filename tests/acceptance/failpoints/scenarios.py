@@ -27,30 +27,6 @@ from farspawn.v1 import task_pb2
 VICTIMS = ("self", "peer", "both")
 
 
-def lost_in(*cells: str) -> frozenset[tuple[str, str]]:
-    """Return cells given as "PLACE VICTIM...": "self" and "peer" are meant from the place's own process."""
-    return frozenset((place, victim) for place, *victims in (each.split() for each in cells) for victim in victims)
-
-
-_ANY_LAUNCH = lost_in(
-    "server.launch.stored peer both",
-    "server.launch.ordered peer both",
-    "keeper.spawn.ordered self both",
-    "keeper.spawn.before_exec self both",
-    "keeper.spawn.noted self both",
-    "keeper.spawn.told self both",
-    "server.started.before_store peer both",
-    "server.started.stored peer both",
-)
-# The keeper has told the server of an exit before it dies: only if both die is it forgotten.
-_UNTOLD_EXIT = lost_in(
-    "keeper.exit.seen self both",
-    "keeper.exit.reaped self both",
-    "keeper.exit.told both",
-    "server.exit.before_store both",
-)
-
-
 class Scenario(ABC):
     """Leads up to a place with the failpoint held back, then through it."""
 
@@ -66,7 +42,7 @@ class Launch(Scenario):
     """One program that stays, one that ends at once, one that does not exist: launched together."""
 
     stays = Actor(task_id="stays", argv=shell(WAITS_BESIDE_A_CHILD), ending=("exit_code", 5, COMPLETED), waits=True)
-    quick = Actor(task_id="quick", argv=shell(ENDS_AT_ONCE), ending=("exit_code", 7, COMPLETED), lost_in=_ANY_LAUNCH)
+    quick = Actor(task_id="quick", argv=shell(ENDS_AT_ONCE), ending=("exit_code", 7, COMPLETED))
     missing = Actor(
         task_id="missing", argv=["/nowhere/to/be/found"], ending=("errno", ENOENT, task_pb2.CAUSE_LAUNCH_FAILED)
     )
@@ -82,13 +58,11 @@ class Stop(Scenario):
         task_id="polite",
         argv=shell(ENDS_WITH_7_ON_SIGTERM),
         ending=("exit_code", 7, STOPPED),
-        lost_in=lost_in("server.signal.sent peer both"),
     )
     stubborn = Actor(
         task_id="stubborn",
         argv=shell(REFUSES_SIGTERM),
         ending=("signal", 9, STOPPED),
-        lost_in=lost_in("server.kill.ordered peer both", "keeper.kill.struck self both"),
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -105,7 +79,7 @@ class Stop(Scenario):
 class Exit(Scenario):
     """A task that ends by itself."""
 
-    leaver = Actor(task_id="leaver", argv=shell(WAITS), ending=("exit_code", 5, COMPLETED), lost_in=_UNTOLD_EXIT)
+    leaver = Actor(task_id="leaver", argv=shell(WAITS), ending=("exit_code", 5, COMPLETED))
 
     def prepare(self, cell: Cell) -> None:
         cell.launch(self.leaver)
@@ -123,7 +97,6 @@ class ExitBeforeItsChild(Scenario):
         task_id="leaver",
         argv=shell(LEAVES_A_CHILD_WITH_3),
         ending=("exit_code", 3, COMPLETED),
-        lost_in=lost_in("keeper.exit.seen self both", "keeper.exit.reaped self both", "keeper.exit.told both"),
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -142,7 +115,6 @@ class CleanUp(Scenario):
         argv=shell(WAITS),
         cleanup=CLEANS_UP_WITH_6,
         ending=("exit_code", 5, COMPLETED),
-        lost_in=_UNTOLD_EXIT,
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -171,7 +143,6 @@ class Restart(Scenario):
         argv=shell(FAILS_ONCE),
         restart=task_pb2.RestartPolicy(mode=task_pb2.RESTART_MODE_ON_FAILURE, initial_backoff=span(0.02)),
         ending=("exit_code", 0, COMPLETED),
-        lost_in=_UNTOLD_EXIT,
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -202,17 +173,11 @@ class Recover(Scenario):
         task_id="leaver",
         argv=shell(WAITS),
         ending=("exit_code", 5, COMPLETED),
-        lost_in=lost_in(
-            "server.recovery.loaded self peer both",
-            "server.recovery.judged self peer both",
-            "server.recovery.done self peer both",
-        ),
     )
     stubborn = Actor(
         task_id="stubborn",
         argv=shell(REFUSES_SIGTERM),
         ending=("signal", 9, STOPPED),
-        lost_in=lost_in("server.recovery.done peer both"),
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -243,7 +208,6 @@ class Reload(Scenario):
         task_id="leaver",
         argv=shell(WAITS),
         ending=("exit_code", 5, COMPLETED),
-        lost_in=lost_in("keeper.reload.leaving self both", "keeper.reload.taken self both"),
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -261,7 +225,6 @@ class Reload(Scenario):
 SCENARIOS: Mapping[str, tuple[type[Scenario], ...]] = {
     "server.launch.": (Launch,),
     "keeper.spawn.": (Launch,),
-    "server.started.": (Launch,),
     "server.stop.": (Stop,),
     "server.signal.": (Stop,),
     "server.kill.": (Stop,),
@@ -273,12 +236,12 @@ SCENARIOS: Mapping[str, tuple[type[Scenario], ...]] = {
     "server.delete.": (Delete,),
     "server.recovery.": (Recover, Adopt),
     "keeper.reload.": (Reload,),
+    "keeper.shim.": (Reload,),
 }
 """What leads through a place, by the beginning of its name."""
 
 MORE: Mapping[str, tuple[type[Scenario], ...]] = {
     "keeper.spawn.": (CleanUp, Restart),
-    "server.started.": (Restart,),
     "keeper.exit.": (ExitBeforeItsChild, CleanUp, Restart),
     "server.cleanup.": (CleanUpAfterAdoption,),
     "server.exit.": (ExitBeforeItsChild,),

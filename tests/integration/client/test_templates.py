@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from support.agent import Agent
 from support.tasks import new_id
-from support.templated import MEMORY_BYTES, TTL_SECONDS, templated_agent
+from support.templated import ADDRESS_SPACE_BYTES, TTL_SECONDS, templated_agent
 
 import farspawn
 from farspawn import (
@@ -80,8 +80,8 @@ def test_a_template_that_is_another_one_by_now_is_told(site: farspawn.Client) ->
 def test_what_the_owner_does_not_allow_is_refused_with_its_rule(site: farspawn.Client) -> None:
     with pytest.raises(PolicyDeniedError, match="only its owner's templates") as denied:
         site.launch(["true"])
-    with pytest.raises(PolicyDeniedError, match="memory"):
-        site.launch(template="nap", resources=Resources(memory_bytes=MEMORY_BYTES + 1))
+    with pytest.raises(PolicyDeniedError, match="address_space"):
+        site.launch(template="nap", resources=Resources(address_space_bytes=ADDRESS_SPACE_BYTES + 1))
     with pytest.raises(SpecInvalidError) as invalid:
         site.launch(template="greet", parameters={"name": "--evil"})
     with pytest.raises(SpecInvalidError):

@@ -84,7 +84,7 @@ def test_a_failed_task_has_no_exit_no_usage_and_no_process(agent: Agent) -> None
 
     assert status.outcome.WhichOneof("ending") is None
     assert not status.outcome.HasField("usage")
-    assert not status.outcome.HasField("oom_killed")
+    assert status.outcome.oom_kill == task_pb2.OOM_KILL_UNSPECIFIED
     assert status.pid == 0
     assert not status.times.HasField("started")
     assert not status.times.HasField("leader_exited")

@@ -21,7 +21,7 @@ from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
-from farspawn_server.keeper.messages import Answer, Decoder, Hello, Members, encode
+from farspawn_server.keeper.messages import Decoder, Hello, Ping, Pong, encode
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 EXECUTED_WITH_ITS_SOCKET = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.execv(sys.argv[2], sys.argv[2:])"
@@ -54,12 +54,17 @@ class DeafServer:
         return int(stub.Check(request, timeout=PATIENCE, wait_for_ready=True).status)
 
     def say_hello(self) -> None:
-        """Be a keeper that holds nothing, until it has obeyed."""
-        self.keeper.sendall(encode(Hello("keeper", "boot", os.getpid(), confines=True)))
-        decoder, asked = Decoder(), list[Members]()
-        while not asked:
-            asked += [each for each in decoder.feed(self.keeper.recv(1 << 16)) if isinstance(each, Members)]
-        self.keeper.sendall(encode(Answer(asked[0].sequence)))
+        """Be a keeper that holds nothing."""
+        self.keeper.sendall(encode(Hello("keeper", "boot", os.getpid())))
+
+    def is_alive(self) -> bool:
+        """Whether its event loop answers."""
+        self.keeper.sendall(encode(Ping()))
+        decoder = Decoder()
+        while data := self.keeper.recv(1 << 16):
+            if any(isinstance(each, Pong) for each in decoder.feed(data)):
+                return True
+        return False
 
     def close(self) -> None:
         self.channel.close()
@@ -83,6 +88,12 @@ def test_until_it_has_recovered_it_is_not_serving_and_calls_are_told_to_come_aga
 
     until(lambda: server.health() == SERVING)
     assert not server.stub.Poll(pb.PollRequest(task_ids=["a"])).statuses
+
+
+def test_it_answers_its_keeper_whether_it_lives(server: DeafServer) -> None:
+    assert server.health() == NOT_SERVING  # it listens: the socket is read
+
+    assert server.is_alive()
 
 
 def watched(stub: TaskLauncherStub) -> None:

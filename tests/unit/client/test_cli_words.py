@@ -20,6 +20,7 @@ from farspawn import (
     LaunchPhase,
     LogChunk,
     LogStream,
+    OomKill,
     Outcome,
     Resources,
     RestartMode,
@@ -39,6 +40,7 @@ from farspawn._cli.parsing import (
     parse_restart,
     parse_revision,
     parse_signal,
+    parse_since,
     parse_size,
     parse_span,
     parse_state,
@@ -291,10 +293,13 @@ NO_DIRECTORY = LaunchFailure(errno.ENOENT, "ENOENT", LaunchPhase.WORKING_DIRECTO
             "exited 0, cleanup timed out",
         ),
         (
-            ended(TaskState.EXITED, signal=9, oom_killed=True, cause=Cause.MAX_RUNTIME),
+            ended(TaskState.EXITED, signal=9, oom_kill=OomKill.YES, cause=Cause.MAX_RUNTIME),
             137,
             "killed by SIGKILL, out of memory (max runtime)",
         ),
+        (ended(TaskState.EXITED, signal=9, oom_kill=OomKill.LIKELY), 137, "killed by SIGKILL, likely out of memory"),
+        (ended(TaskState.EXITED, signal=9, oom_kill=OomKill.NO), 137, "killed by SIGKILL"),
+        (ended(TaskState.EXITED, exit_code=1, oom_kill=OomKill.YES), 1, "exited 1, out of memory"),
         (
             ended(TaskState.EXITED, signal=15, cause=Cause.STOP_REQUESTED, stopped_by="eve"),
             143,
@@ -342,3 +347,34 @@ def test_spans_in_json_are_those_of_protobuf(span: timedelta, text: str) -> None
 def test_output_in_json_is_text_or_base64() -> None:
     assert log_line(LogStream.STDERR, LogChunk(3, "ä\n".encode())) == {"stream": "stderr", "offset": 3, "text": "ä\n"}
     assert log_line(LogStream.STDOUT, LogChunk(0, b"\xff\n")) == {"stream": "stdout", "offset": 0, "base64": "/wo="}
+
+
+def test_output_in_json_has_its_attempt_and_time_if_they_are_wanted() -> None:
+    line = LogChunk(0, b"a\n", attempt=2, written_at=datetime(2026, 11, 28, 9, 30, tzinfo=UTC))
+
+    told = log_line(LogStream.STDOUT, line, timed=True)
+
+    assert told == {"stream": "stdout", "offset": 0, "attempt": 2, "written_at": "2026-11-28T09:30:00Z", "text": "a\n"}
+
+
+def test_since_is_a_span_that_ends_now() -> None:
+    asked = datetime.now(UTC)
+
+    since = parse_since("1h30m")
+
+    assert timedelta() <= since + timedelta(minutes=90) - asked < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("text", ["2026-11-28T08:30:00Z", "2026-11-28T09:30+01:00", "20261128T083000Z"])
+def test_since_is_a_time(text: str) -> None:
+    assert parse_since(text) == datetime(2026, 11, 28, 8, 30, tzinfo=UTC)
+
+
+def test_a_time_without_a_zone_is_local() -> None:
+    assert parse_since("2026-11-28 08:30") == datetime(2026, 11, 28, 8, 30).astimezone()
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "10x", "2026-13-01", "9999999999999h"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no time"):
+        parse_since(text)

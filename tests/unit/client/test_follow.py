@@ -228,7 +228,7 @@ def test_output_is_read_on_where_the_connection_was_lost() -> None:
 
     chunks = list(iterate(follow.read_logs(link, cursor)))
 
-    assert chunks == [LogChunk(0, b"abc"), LogChunk(3, b"def")]
+    assert chunks == [LogChunk(0, b"abc", attempt=1), LogChunk(3, b"def", attempt=1)]
     assert cursor.complete
     assert [request.offset for request in link.asked if isinstance(request, pb.ReadLogsRequest)] == [0, 3, 3]
 
@@ -239,7 +239,7 @@ def test_bytes_that_went_away_meanwhile_leave_a_gap_that_shows() -> None:
 
     chunks = list(iterate(follow.read_logs(link, LogCursor(pb.ReadLogsRequest(follow=True)))))
 
-    assert chunks == [LogChunk(0, b"abc"), LogChunk(50, b"x")]
+    assert chunks == [LogChunk(0, b"abc", attempt=1), LogChunk(50, b"x", attempt=1)]
 
 
 def test_an_offset_that_was_never_there_is_refused() -> None:

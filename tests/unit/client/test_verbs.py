@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -88,11 +88,17 @@ def test_the_time_a_poll_is_held_is_known_to_its_caller() -> None:
 
 def test_offset_zero_is_an_offset_and_no_lines_are_lines() -> None:
     def start(offset: int | None, tail_lines: int | None) -> str | None:
-        request = verbs.logs_request(
-            "a", LogStream.STDOUT, offset=offset, tail_lines=tail_lines, follow=False, attempt=0
-        )
+        request = verbs.logs_request("a", LogStream.STDOUT, offset=offset, tail_lines=tail_lines)
         return request.WhichOneof("start")
 
     assert (start(0, None), start(None, 0), start(None, None)) == ("offset", "tail_lines", None)
     with pytest.raises(ValueError, match="not at both"):
         start(0, 0)
+
+
+def test_since_is_sent_in_utc() -> None:
+    since = datetime(2026, 11, 28, 9, 30, tzinfo=timezone(timedelta(hours=1)))
+
+    request = verbs.logs_request("a", LogStream.STDOUT, since=since)
+
+    assert request.since.ToDatetime(tzinfo=UTC) == since

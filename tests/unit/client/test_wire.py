@@ -27,6 +27,7 @@ plans = st.builds(
     drain=st.none() | spans,
     signal=st.none() | st.integers(1, 64),
     grace=st.none() | spans,
+    scope=st.sampled_from(values.StopScope),
 )
 specs = st.builds(
     values.TaskSpec,
@@ -48,6 +49,7 @@ specs = st.builds(
     ),
     cleanup=st.none() | st.builds(values.Cleanup, st.lists(texts, max_size=3).map(tuple), st.none() | spans),
     open_input=st.booleans(),
+    merge_output=st.booleans(),
     readiness=st.none()
     | st.builds(values.Readiness, log_line=texts)
     | st.builds(values.Readiness, tcp_port=st.integers(0, 65535))
@@ -109,8 +111,14 @@ def test_exit_code_zero_is_told_apart_from_none() -> None:
 def test_what_the_site_cannot_know_is_none() -> None:
     unknown = wire.outcome_from_wire(task_pb2.Outcome())
 
-    assert (unknown.oom_killed, unknown.usage, unknown.launch_failure) == (None, None, None)
-    assert wire.outcome_from_wire(task_pb2.Outcome(oom_killed=False)).oom_killed is False
+    assert (unknown.usage, unknown.launch_failure) == (None, None)
+    assert unknown.oom_kill is values.OomKill.UNSPECIFIED
+
+
+def test_whether_the_kernel_killed_for_want_of_memory_is_told_with_how_sure_that_is() -> None:
+    told = [wire.outcome_from_wire(task_pb2.Outcome(oom_kill=each)).oom_kill for each in task_pb2.OomKill.values()]
+
+    assert told == list(values.OomKill)
 
 
 def test_a_status_without_an_outcome_has_none() -> None:
@@ -226,6 +234,7 @@ def test_an_event_of_a_newer_site_is_none_of_ours() -> None:
         (values.LaunchPhase, task_pb2.LaunchPhase),
         (values.LeaseAction, task_pb2.LeaseAction),
         (values.RestartMode, task_pb2.RestartMode),
+        (values.StopScope, task_pb2.StopScope),
         (values.LogStream, launcher_pb2.LogStream),
         (values.SignalScope, launcher_pb2.SignalScope),
         (values.SiteState, site_pb2.SiteState),

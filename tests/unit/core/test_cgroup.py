@@ -15,10 +15,8 @@ from support.confined import WITHOUT_CGROUPS, why_not
 from support.waiting import PATIENCE, until
 
 from farspawn_core import cgroup
-from farspawn_core.cgroup import Cgroup
+from farspawn_core.cgroup import Cgroup, Home
 from farspawn_core.tree import Tree
-
-NO_SUCH_PID = 2**22 + 1  # above the largest that Linux gives: proc_sys_kernel(5)
 
 
 @pytest.fixture
@@ -27,7 +25,7 @@ def group() -> Iterator[Cgroup]:
     home = cgroup.home()
     if home is None:
         pytest.skip("no cgroup v2 here in which this process may make groups")
-    made = Cgroup(home / f"test-{uuid.uuid4().hex}")
+    made = Cgroup(home.path / f"test-{uuid.uuid4().hex}")
     yield made
     made.kill()
     until(lambda: not made.pids())
@@ -44,13 +42,18 @@ def waiter() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_who_is_put_in_is_in_it_and_what_it_starts_too(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    assert group.pids() == []
+    assert not group.populated()
 
-    group.add(waiter.pid)
+    put(waiter.pid, group)
     tell(waiter)
 
     until(lambda: len(group.pids()) == 2)
     assert waiter.pid in group.pids()
+    assert group.populated()
+
+
+def put(pid: int, group: Cgroup) -> None:
+    (Path(group.path) / "cgroup.procs").write_text(str(pid))
 
 
 def tell(waiter: subprocess.Popen[bytes]) -> None:
@@ -60,7 +63,7 @@ def tell(waiter: subprocess.Popen[bytes]) -> None:
 
 
 def test_who_is_in_it_is_killed_at_one_stroke(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    group.add(waiter.pid)
+    put(waiter.pid, group)
     tell(waiter)
     until(lambda: len(group.pids()) == 2)
 
@@ -73,7 +76,7 @@ def test_who_is_in_it_is_killed_at_one_stroke(group: Cgroup, waiter: subprocess.
 def test_who_is_in_a_group_below_it_is_in_it(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
     below = Cgroup(group._path / "below" / "further")
 
-    below.add(waiter.pid)
+    put(waiter.pid, below)
 
     assert group.pids() == [waiter.pid]
     group.kill()
@@ -89,7 +92,7 @@ def test_a_group_is_removed_with_those_below_it(group: Cgroup) -> None:
 
 
 def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    group.add(waiter.pid)
+    put(waiter.pid, group)
 
     group.remove()
 
@@ -97,35 +100,30 @@ def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: s
 
 
 def test_a_group_that_is_there_is_taken_over(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    group.add(waiter.pid)
+    put(waiter.pid, group)
 
     assert Cgroup(group._path).pids() == [waiter.pid]
-
-
-def test_who_has_ended_is_put_nowhere(group: Cgroup) -> None:
-    group.add(NO_SUCH_PID)
-
-    assert group.pids() == []
-
-
-@pytest.mark.parametrize("pid", [0, -1])
-def test_nobody_is_put_in_without_a_pid_of_their_own(tmp_path: Path, pid: int) -> None:
-    """The kernel would take 0 for whoever writes it: that is us."""
-    group = Cgroup(tmp_path / "group")
-
-    with pytest.raises(ValueError, match=str(pid)):
-        group.add(pid)
 
 
 def test_a_group_that_is_gone_is_borne(group: Cgroup) -> None:
     group.remove()
 
-    group.add(os.getpid())
     group.kill()
     group.remove()
 
     assert group.pids() == []
+    assert not group.populated()
     assert group.out_of_memory() is None
+
+
+def test_every_user_may_read_a_group_whatever_our_umask(group: Cgroup) -> None:
+    before = os.umask(0o077)
+    try:
+        below = Cgroup(Path(group.path) / "below")
+    finally:
+        os.umask(before)
+
+    assert os.stat(below.path).st_mode & 0o777 == 0o755
 
 
 def test_a_group_that_cannot_be_made_says_so(tmp_path: Path) -> None:
@@ -167,7 +165,7 @@ def test_there_is_no_place_for_groups_where_no_cgroup_v2_is_mounted() -> None:
 
 def place_for_groups() -> str:
     home = cgroup.home()
-    return "" if home is None else str(home)
+    return "" if home is None else str(home.path)
 
 
 def test_the_place_for_groups_is_below_the_own_group() -> None:
@@ -175,7 +173,91 @@ def test_the_place_for_groups_is_below_the_own_group() -> None:
     if home is None:
         pytest.skip("no cgroup v2 here in which this process may make groups")
 
-    assert str(os.getpid()) in (home.parent / "cgroup.procs").read_text().split()
+    assert str(os.getpid()) in (home.path.parent / "cgroup.procs").read_text().split()
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files of a group that systemd has delegated, with us in a subgroup of it, as far as files can play that."""
+    unit = tmp_path / "unit"
+    (unit / "agent").mkdir(parents=True)
+    for group in (unit, unit / "agent"):
+        (group / "cgroup.procs").touch()
+        (group / "cgroup.subtree_control").touch()
+    monkeypatch.setattr(cgroup, "own_group", lambda: unit / "agent")
+    return unit
+
+
+@pytest.mark.parametrize("name", ["agent", ".control"])
+def test_from_a_subgroup_of_a_unit_the_place_is_beside_it_and_the_unit_hands_controllers_down(
+    unit: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(cgroup, "own_group", lambda: unit / name)
+
+    home = cgroup.home()
+
+    assert home == Home(unit / "farspawn")
+    assert (unit / "cgroup.subtree_control").read_text().startswith("+pids")  # the last one is on top
+
+
+def test_a_group_in_which_somebody_lives_hands_nothing_down(unit: Path) -> None:
+    (unit / "cgroup.procs").write_text("1\n")
+
+    cgroup.home()
+
+    assert (unit / "cgroup.subtree_control").read_text() == ""
+
+
+def test_from_any_other_group_the_place_is_below_it(unit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "own_group", lambda: unit)
+
+    assert cgroup.home() == Home(unit / "farspawn")
+
+
+def test_where_no_group_can_be_made_beside_the_place_is_below(unit: Path) -> None:
+    (unit / "farspawn").touch()  # who runs the tests may be root: no mode would keep them
+
+    assert cgroup.home() == Home(unit / "agent" / "farspawn")
+
+
+@pytest.mark.parametrize(
+    ("limits", "file"), [({"memory_bytes": 1 << 20}, "memory.max"), ({"processes": 5}, "pids.max")]
+)
+def test_a_limit_that_cannot_be_set_is_named(group: Cgroup, limits: dict[str, int], file: str) -> None:
+    if (Path(group.path) / file).exists():
+        pytest.skip(f"{file} can be set here")
+
+    with pytest.raises(OSError, match=file) as caught:
+        group.limit(**limits)
+
+    assert caught.value.filename == file
+
+
+def test_limits_are_what_the_kernel_is_told(tmp_path: Path) -> None:
+    group = Cgroup(tmp_path)
+    for name in ("memory.max", "memory.swap.max", "pids.max"):
+        (tmp_path / name).touch()
+
+    group.limit(memory_bytes=1 << 20, processes=7)
+
+    told = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert told == {"memory.max": "1048576", "memory.swap.max": "0", "pids.max": "7"}
+
+
+def test_no_limit_is_asked_of_a_group_that_has_none(tmp_path: Path) -> None:
+    Cgroup(tmp_path).limit()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_descriptor_stands_for_the_directory_and_is_not_inherited(group: Cgroup) -> None:
+    descriptor = group.descriptor()
+
+    try:
+        assert os.readlink(f"/proc/self/fd/{descriptor}") == group.path
+        assert not os.get_inheritable(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def test_a_leader_that_was_never_found_has_no_tree() -> None:

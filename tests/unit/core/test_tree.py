@@ -41,7 +41,7 @@ def _start(body: str, family: Family) -> tuple[ProcessAdapter, Tree]:
 
 
 def _strike_until_empty(tree: Tree) -> None:
-    until(lambda: not strike(tree))
+    until(lambda: not strike(tree.members))
 
 
 def test_members_are_the_leader_and_all_its_descendants(family: Family) -> None:
@@ -142,10 +142,10 @@ def test_the_session_of_a_leader_that_is_not_the_one_we_mean_is_left_alone(famil
 def test_a_strike_meant_for_nobody_says_so(family: Family) -> None:
     process, tree = _start(STAYS, family)
     family.members(1)
-    assert [target.pid for target in strike(tree)] == [process.pid]
+    assert [target.pid for target in strike(tree.members)] == [process.pid]
     process.wait(PATIENCE)
 
-    assert strike(tree) == []
+    assert strike(tree.members) == []
 
 
 def test_a_fork_bomb_is_ended_while_it_grows(family: Family, tmp_path: Path) -> None:

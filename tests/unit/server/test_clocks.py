@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from farspawn_server.supervisor import uid
 from farspawn_server.task.clocks import Moment
-from farspawn_server.task.life import Task
+from farspawn_server.task.life import LOCAL, Task
 from farspawn_server.task.outcome import Cause, LeaderExit, State, Times
-from farspawn_server.task.spec import Cleanup, Owner, RestartMode, RestartPolicy, Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.spec import Cleanup, Owner, RestartMode, RestartPolicy, Spec, StopPlan, StopScope, TaskId, Uid
 from farspawn_server.task.stop import Stop
 
 SECOND = 1_000_000_000
 NOW = 5_000 * SECOND
 HOUR = timedelta(hours=1)
-FULL_PLAN = StopPlan(linger=HOUR, drain=HOUR, signal=15, grace=HOUR)
+FULL_PLAN = StopPlan(linger=HOUR, drain=HOUR, signal=15, grace=HOUR, scope=StopScope.TREE)
 
 walls = st.integers(min_value=-(2**62), max_value=2**62)
 
@@ -34,7 +34,7 @@ def starting() -> Task:
         cleanup=Cleanup(("y",), HOUR),
     )
     return Task(
-        Uid("u"), TaskId("t"), Owner("o"), spec, "d", State.STARTING, Times(created=0), keeper="keeper", boot="boot"
+        Uid("u"), TaskId("t"), Owner("o"), spec, "d", State.STARTING, Times(created=0), boot="boot", handle=LOCAL
     )
 
 
@@ -47,7 +47,7 @@ def a_whole_life(wall: int) -> list[Task]:
     """Each value of a task that is stopped, cleaned up after and would be restarted."""
     first, second, third, fourth, fifth = moments(wall, 5)
     exit_ = LeaderExit(code=1, signal=None, core_dumped=False, usage=None, at=wall)
-    running = starting().running(7, 8, wall, first)
+    running = starting().running(7, wall, first.monotonic)
     stopped = running.stopping(Stop.by_plan(FULL_PLAN, second.monotonic, cause=Cause.STOP_REQUESTED), second)
     signalled = stopped.signalled(third)
     restarted = running.leader_ended(exit_).exited(fourth, dice=0.5)
@@ -81,7 +81,7 @@ def test_a_run_is_healthy_by_the_monotonic_clock() -> None:
     policy = RestartPolicy(RestartMode.ALWAYS, healthy_after=timedelta(seconds=10))
     begun = Moment(wall=10**18, monotonic=NOW)
     running = dataclasses.replace(starting(), spec=Spec(("x",), restart=policy), restarts_in_row=4)
-    running = running.running(7, 8, begun.wall, begun)
+    running = running.running(7, begun.wall, begun.monotonic)
     exit_ = LeaderExit(code=1, signal=None, core_dumped=False, usage=None, at=0)
 
     short = running.leader_ended(exit_).exited(Moment(wall=2 * 10**18, monotonic=NOW + 9 * SECOND), dice=0.0)

@@ -13,12 +13,12 @@ from support.values import EXIT_0, FAILURE, MOMENT, SECOND, a_stop, a_task, in_s
 
 from farspawn_server.task.clocks import Moment
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import Cause, CleanupOutcome, LeaderExit, Outcome, State
-from farspawn_server.task.spec import Cleanup, Permit, RestartMode, RestartPolicy, Spec, StopPlan
+from farspawn_server.task.outcome import Cause, CleanupOutcome, LeaderExit, Outcome, State, Survivor
+from farspawn_server.task.spec import Cleanup, Permit, RestartMode, RestartPolicy, Spec, StopPlan, StopScope
 from farspawn_server.task.stop import Stop
 
 MOVES: dict[str, tuple[Callable[[Task], Task], set[State]]] = {
-    "running": (lambda task: task.running(7, 1, 1, MOMENT), {State.STARTING, State.STOPPING}),
+    "running": (lambda task: task.running(7, 1, 1), {State.STARTING, State.STOPPING}),
     "stopping": (
         lambda task: task.stopping(a_stop(signal_at=1), MOMENT),
         {State.PENDING, State.STARTING, State.RUNNING, State.STOPPING},
@@ -32,10 +32,15 @@ MOVES: dict[str, tuple[Callable[[Task], Task], set[State]]] = {
     ),
     "failed": (lambda task: task.failed(FAILURE, MOMENT, dice=0.0), {State.STARTING, State.STOPPING}),
     "lost": (
-        lambda task: task.lost(Cause.KEEPER_LOST, "", MOMENT, dice=0.0),
+        lambda task: task.lost("", MOMENT, dice=0.0),
+        {State.STARTING, State.RUNNING, State.STOPPING},
+    ),
+    "cut_off": (
+        lambda task: task.cut_off(Cause.HOST_REBOOTED, "", MOMENT),
         {State.PENDING, State.STARTING, State.RUNNING, State.STOPPING},
     ),
-    "next_attempt": (lambda task: task.next_attempt("keeper", "boot"), {State.PENDING}),
+    "resisting": (lambda task: task.resisting((Survivor(7, "x", "why"),)), {State.STOPPING}),
+    "next_attempt": (lambda task: task.next_attempt("boot"), {State.PENDING}),
 }
 
 
@@ -130,18 +135,24 @@ def test_a_stop_that_is_not_shorter_changes_nothing() -> None:
 
 def test_the_spans_of_a_plan_follow_each_other() -> None:
     plan = StopPlan(
-        linger=timedelta(seconds=1), drain=timedelta(seconds=2), signal=10, grace=timedelta(microseconds=3_000_001)
+        linger=timedelta(seconds=1),
+        drain=timedelta(seconds=2),
+        signal=10,
+        grace=timedelta(microseconds=3_000_001),
+        scope=StopScope.LEADER,
     )
 
     stop = Stop.by_plan(plan, 100, cause=Cause.STOP_REQUESTED, by="somebody")
 
-    assert stop == Stop(Cause.STOP_REQUESTED, "somebody", 10, 100 + 3 * SECOND, 100 + 6 * SECOND + 1000)
+    assert stop == Stop(
+        Cause.STOP_REQUESTED, "somebody", 10, 100 + 3 * SECOND, 100 + 6 * SECOND + 1000, StopScope.LEADER
+    )
 
 
 def test_what_a_task_leaves_out_of_its_plan_is_the_sites_default() -> None:
     task = a_task(stop=StopPlan(linger=timedelta(seconds=3)))
 
-    assert task.plan == StopPlan(timedelta(seconds=3), timedelta(0), 15, timedelta(seconds=10))
+    assert task.plan == StopPlan(timedelta(seconds=3), timedelta(0), 15, timedelta(seconds=10), StopScope.TREE)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +202,7 @@ def test_a_task_is_restarted_as_often_as_allowed_and_then_ends() -> None:
         task = task.leader_ended(EXIT_0).exited(MOMENT, dice=0.0)
         states.append(task.state)
         if task.state is State.PENDING:
-            task = task.next_attempt("keeper", "boot").running(8, 1, 1, MOMENT)
+            task = task.next_attempt("boot").running(8, 1, MOMENT.monotonic)
 
     assert states == [State.PENDING, State.PENDING, State.EXITED]
     assert (task.attempt, [attempt.number for attempt in task.earlier]) == (3, [1, 2])
@@ -219,7 +230,7 @@ LATER = Moment(MOMENT.wall + SECOND, 0)  # another boot's clock
 
 
 def rebooted(task: Task) -> Task:
-    return task.lost(Cause.HOST_REBOOTED, "rebooted", LATER, dice=0.0)
+    return task.cut_off(Cause.HOST_REBOOTED, "rebooted", LATER)
 
 
 @pytest.mark.parametrize("cleanup", [None, CLEANUP], ids=["no cleanup", "cleanup"])
@@ -277,7 +288,7 @@ def test_a_cleanup_that_took_too_long_is_known_after_a_reboot() -> None:
     ("end", "state"),
     [
         (lambda task: task.leader_ended(EXIT_0).exited(MOMENT, dice=0.0), State.EXITED),
-        (lambda task: task.lost(Cause.KEEPER_LOST, "nobody knows", MOMENT, dice=0.0), State.LOST),
+        (lambda task: task.lost("nobody knows", MOMENT, dice=0.0), State.LOST),
     ],
 )
 def test_a_reboot_during_a_cleanup_leaves_the_attempt_as_it_had_ended(

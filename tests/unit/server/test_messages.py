@@ -11,7 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from farspawn_server.keeper import messages
-from farspawn_server.keeper.messages import Decoder, Drain, Ended, Failure, Hello, Holding, Kill, Message, Spawn, encode
+from farspawn_server.keeper.messages import (
+    Confinement,
+    Decoder,
+    Drain,
+    Ended,
+    Failure,
+    Hello,
+    Holding,
+    Kill,
+    Message,
+    Outputs,
+    Spawn,
+    User,
+    encode,
+)
 
 # Names that are no UTF-8 come from the file system as lone surrogates.
 texts = st.text(st.characters() | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=20)
@@ -22,12 +36,14 @@ holdings = st.builds(
     Holding,
     uid=texts,
     pid=numbers,
-    start_time=numbers,
     started_at=numbers,
+    started_monotonic=numbers,
     failure=st.none() | failures,
     ended=st.none() | endings,
-    left=numbers,
+    alive=st.booleans(),
+    lost=st.booleans(),
     shut_down=st.booleans(),
+    outputs=st.none() | st.builds(Outputs, st.lists(numbers, min_size=2, max_size=2), error_number=numbers),
 )
 KINDS: dict[str, Any] = dict(messages._KINDS)
 
@@ -43,8 +59,15 @@ def any_message() -> st.SearchStrategy[Message]:
         argv=st.lists(texts, max_size=3),
         env=st.dictionaries(texts, texts, max_size=3),
         cwd=texts,
-        stdout=texts,
-        stderr=texts,
+        prefix=texts,
+        merge_output=st.booleans(),
+        log_bytes=numbers,
+        mask=numbers,
+        confinement=st.builds(
+            Confinement,
+            directories=st.lists(texts, max_size=2),
+            user=st.none() | st.builds(User, texts, numbers, numbers, st.lists(numbers, max_size=2)),
+        ),
     )
     return st.one_of(holdings, answers, hellos, spawns, *(st.builds(kind) for kind in plain))
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from support.values import EXIT_0, MOMENT, a_task, every_kind_of_task, in_state
+from support.values import EXIT_0, MOMENT, a_stop, a_task, every_kind_of_task, in_state
 
 from farspawn_server.audit import Trail
 from farspawn_server.store import Store, StoreError, schema
 from farspawn_server.task.life import Task
-from farspawn_server.task.outcome import CleanupOutcome, State
+from farspawn_server.task.outcome import CleanupOutcome, Outputs, State, Survivor
 from farspawn_server.task.spec import (
     Cleanup,
     Permit,
@@ -27,6 +27,8 @@ from farspawn_server.task.spec import (
     RestartMode,
     RestartPolicy,
     Spec,
+    StopPlan,
+    StopScope,
     Uid,
 )
 
@@ -70,6 +72,17 @@ def test_every_field_of_every_kind_of_task_comes_back(path: Path) -> None:
     with_store(path, put)
 
     assert with_store(path, load) == (len(tasks), tasks)
+
+
+def test_what_resists_at_the_moment_is_not_stored(path: Path) -> None:
+    resisting = in_state(State.STOPPING).resisting((Survivor(7, "stuck", "uninterruptible sleep"),))
+
+    async def put(store: Store) -> None:
+        await store.put(resisting)
+
+    with_store(path, put)
+
+    assert with_store(path, load)[1] == [replace(resisting, unkillable=())]
 
 
 def test_puts_at_the_same_time_are_applied_in_their_order(path: Path) -> None:
@@ -198,7 +211,7 @@ def tasks_of_the_second_version() -> list[Task]:
     ended = replace(in_state(State.RUNNING, "uid-E", **asked), permit=permit).leader_ended(EXIT_0).exited(MOMENT, 0.0)
     kinds = [
         *every_kind_of_task(),
-        in_state(State.PENDING, "uid-B").next_attempt("keeper-2", "boot-1").running(7, 1, MOMENT.wall, MOMENT),
+        in_state(State.PENDING, "uid-B").next_attempt("boot-1").running(7, MOMENT.wall, MOMENT.monotonic),
         in_state(State.RUNNING, "uid-C", **spec).leader_ended(EXIT_0).exited(MOMENT, 0.0),
         running,
         ended.cleaned_up(CleanupOutcome(code=1), MOMENT, dice=0.0),
@@ -206,7 +219,36 @@ def tasks_of_the_second_version() -> list[Task]:
     return [replace(task, revision=revision) for revision, task in enumerate(kinds, start=1)]
 
 
-KEPT = {"farspawn-v1.db": every_kind_of_task(), "farspawn-v2.db": tasks_of_the_second_version()}
+def tasks_of_the_third_version() -> list[Task]:
+    """Return what `tests/data/farspawn-v3.db` holds. Do not change it.
+
+    Besides the tasks of the second version: one that is stopped by its leader alone, and two whose output was bounded
+    by the disk, in the last attempt and in one before it.
+    """
+    outputs = Outputs(written=(4096, 7), lost=(1 << 33, 0), error_number=28)
+    full = replace(in_state(State.RUNNING, "uid-F"), outputs=outputs)
+    again = replace(in_state(State.RUNNING, "uid-G", restart=RestartPolicy(RestartMode.ALWAYS)), outputs=outputs)
+    leader_only = StopPlan(scope=StopScope.LEADER)
+    kinds = [
+        *tasks_of_the_second_version(),
+        full.leader_ended(EXIT_0).exited(MOMENT, dice=0.0),
+        again.leader_ended(EXIT_0).exited(MOMENT, dice=0.0),
+        in_state(State.RUNNING, "uid-H", stop=leader_only, merge_output=True).stopping(
+            replace(a_stop(), scope=StopScope.LEADER), MOMENT
+        ),
+    ]
+    return [replace(task, revision=revision) for revision, task in enumerate(kinds, start=1)]
+
+
+def before_shims(tasks: list[Task]) -> list[Task]:
+    return [replace(task, handle="") for task in tasks]
+
+
+KEPT = {
+    "farspawn-v1.db": before_shims(every_kind_of_task()),
+    "farspawn-v2.db": before_shims(tasks_of_the_second_version()),
+    "farspawn-v3.db": tasks_of_the_third_version(),
+}
 
 
 def test_a_database_of_each_version_is_kept() -> None:
