@@ -155,8 +155,14 @@ class LaunchTaskResponse(google.protobuf.message.Message):
 
     TASK_FIELD_NUMBER: builtins.int
     CREATED_FIELD_NUMBER: builtins.int
+    FORGOTTEN_FIELD_NUMBER: builtins.int
     created: builtins.bool
     """True if this call made the task; false if it existed."""
+    forgotten: builtins.bool
+    """True if the task had ended and was forgotten since, to make room: `task`
+    tells how it ended, and that is all that is known of it. Other methods do
+    not know it. A site remembers this for 7 days, of 10,000 tasks an owner.
+    """
     @property
     def task(self) -> farspawn.v1.task_pb2.Task:
         """The task as it is now: mostly RUNNING, or FAILED; STARTING if the start
@@ -168,9 +174,10 @@ class LaunchTaskResponse(google.protobuf.message.Message):
         *,
         task: farspawn.v1.task_pb2.Task | None = ...,
         created: builtins.bool = ...,
+        forgotten: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["created", b"created", "task", b"task"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["created", b"created", "forgotten", b"forgotten", "task", b"task"]) -> None: ...
 
 Global___LaunchTaskResponse: typing_extensions.TypeAlias = LaunchTaskResponse
 

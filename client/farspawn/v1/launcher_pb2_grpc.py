@@ -207,7 +207,7 @@ class TaskLauncherServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Forgets an ended task and removes its logs.
+        """Forgets an ended task and removes its logs. Its id may be used again.
         - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
         - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
         """

@@ -387,7 +387,7 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     """
 
     DeleteTask: _TaskLauncherDeleteTaskType
-    """Forgets an ended task and removes its logs.
+    """Forgets an ended task and removes its logs. Its id may be used again.
     - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
     - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
     """
@@ -575,7 +575,7 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         request: farspawn.v1.launcher_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[farspawn.v1.launcher_pb2.DeleteTaskResponse, collections.abc.Awaitable[farspawn.v1.launcher_pb2.DeleteTaskResponse]]:
-        """Forgets an ended task and removes its logs.
+        """Forgets an ended task and removes its logs. Its id may be used again.
         - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
         - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
         """

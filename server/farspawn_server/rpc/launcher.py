@@ -49,8 +49,10 @@ class Launcher:
 
     async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:
         """LaunchTask."""
-        task, created = await self._supervisor.launch(caller, *requests.launch(request))
-        return pb.LaunchTaskResponse(task=replies.task(task), created=created)
+        launched = await self._supervisor.launch(caller, *requests.launch(request))
+        return pb.LaunchTaskResponse(
+            task=replies.task(launched.task), created=launched.created, forgotten=launched.forgotten
+        )
 
     async def stop(self, caller: Caller, request: pb.StopTaskRequest) -> pb.StopTaskResponse:
         """StopTask."""

@@ -14,9 +14,9 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_live_tasks: that have not ended, all owners together.
         max_live_tasks_per_owner: the same of one owner; 0: no limit of its own.
         max_launches_per_second: of one owner in the long run, as many at once; 0: no limit.
-        max_ended_tasks: that are remembered; beyond it the oldest are deleted.
+        max_ended_tasks: that are remembered; beyond it the oldest of the owner who has most are forgotten.
         max_specs_bytes: of all that the tasks which are remembered were launched with, for it is kept in memory; beyond
-            it the oldest ended ones are deleted, and while that is not enough nothing is launched.
+            it ended ones are forgotten likewise, and while that is not enough nothing is launched.
         max_poll_tasks: ids in one Poll.
         max_connections: at once, those that are still shaking hands included; one more is closed. Read at start only.
     """
