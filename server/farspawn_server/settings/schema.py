@@ -13,7 +13,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_live_tasks: that have not ended, all owners together.
         max_live_tasks_per_owner: the same of one owner; 0: no limit of its own.
-        max_launches_per_second: of one owner in the long run, as many at once; 0: no limit.
+        max_launches_per_second: of one owner in the long run, as many at once; 0: no limit. Restarts count too, and
+            wait where launches are refused.
         max_ended_tasks: that are remembered; beyond it the oldest of the owner who has most are forgotten.
         max_specs_bytes: of all that the tasks which are remembered were launched with, for it is kept in memory; beyond
             it ended ones are forgotten likewise, and while that is not enough nothing is launched.

@@ -20,13 +20,13 @@ from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
-from farspawn_server.pace import Pace
 from farspawn_server.policy import Caller, Limits, Policy
 from farspawn_server.store import Store, StoreError, Tombstone
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import REVISIONS_UNSTORED, Charge, Ground
 from farspawn_server.supervisor.graveyard import Graveyard
 from farspawn_server.supervisor.lag import LoopLag
+from farspawn_server.supervisor.launch_rate import LaunchRate
 from farspawn_server.supervisor.log_stream import LogPart, LogStream, Start
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
@@ -87,10 +87,10 @@ class Supervisor:
         """Describe a supervisor that serves nothing before `recover`. `drain_patience`: in seconds, see `drain`."""
         self._store = store
         self._logs = logs
-        self.limits = limits
+        self._rate = LaunchRate(limits.max_launches_per_second)
+        self._limits = limits
         self.policy = policy
         self.drain_patience = drain_patience
-        self._pace = Pace()
         self._registry = Registry()
         self._graveyard = Graveyard()
         self._measuring: asyncio.Task[None] | None = None
@@ -119,7 +119,9 @@ class Supervisor:
         failpoint.reach("server.recovery.loaded")
         lag = LoopLag()
         self._measuring = asyncio.create_task(lag.measure())
-        ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended, lag)
+        ground = Ground(
+            self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended, lag, self._rate
+        )
         charges = [Charge(task, ground) for task in tasks]
         for charge in charges:
             self._registry.add(charge)
@@ -184,6 +186,16 @@ class Supervisor:
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
+
+    @property
+    def limits(self) -> Limits:
+        """How much the site takes on."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._rate.per_second = limits.max_launches_per_second
 
     @property
     def state(self) -> str:
@@ -431,9 +443,8 @@ class Supervisor:
         permit = self.policy.permit(caller, spec, secrets)
         registry = self._registry
         self.limits.admit(registry.live_count, registry.live_count_of(caller.identity), registry.live_bytes)
-        rate = self.limits.max_launches_per_second
-        if rate and not self._pace.takes(caller.identity, rate):
-            raise LimitReachedError("max_launches_per_second", rate)
+        if not self._rate.takes(caller.identity):
+            raise LimitReachedError("max_launches_per_second", self._rate.per_second)
         task = Task(
             uid=Uid(uuid7()),
             task_id=task_id,

@@ -539,3 +539,17 @@ def test_a_value_that_would_make_a_matcher_backtrack_is_refused_at_once() -> Non
         error = refused(lambda: site.stub.LaunchTask(pb.LaunchTaskRequest(spec=spec), timeout=PATIENCE))
 
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_restarts_count_as_launches_and_wait() -> None:
+    soon = span(0.01)
+    often = task_pb2.RestartPolicy(mode=task_pb2.RESTART_MODE_ALWAYS, initial_backoff=soon, max_backoff=soon)
+    spec = task_pb2.TaskSpec(argv=["true"], restart=often)
+    with policed("[limits]\nmax_launches_per_second = 2\n") as site:
+        task_id = site.stub.LaunchTask(pb.LaunchTaskRequest(spec=spec), timeout=PATIENCE).task.status.task_id
+        until(lambda: status_of(site.stub, task_id).attempt >= 4)
+        stop(site.stub, task_id)
+        ended = until_ended(site.stub, task_id)
+
+    second, *_, fourth = [attempt.times.started.ToNanoseconds() for attempt in [*ended.earlier_attempts, ended][1:4]]
+    assert fourth - second >= 0.9e9  # a token a second, half the rate; by their back-off alone they take 20 ms
