@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,9 +38,18 @@ class TlsSite(Agent):
         address = f"127.0.0.1:{port}"
         super().__init__(directory, "--config", str(self.config), listen=address, credentials=self.credentials("admin"))
 
-    def configure(self, *, denied: Sequence[str] = (), policy: str = '[policy]\nallow = "any"\n') -> None:
-        """Write the settings; `policy`: more tables."""
-        grants = "".join(f'[[grants]]\nidentity = "{identity}"\nrole = "{role}"\n' for identity, role in GRANTS)
+    def configure(
+        self,
+        *,
+        denied: Sequence[str] = (),
+        policy: str = '[policy]\nallow = "any"\n',
+        sees: Mapping[str, str | Sequence[str]] = {},  # never changed
+    ) -> None:
+        """Write the settings; `policy`: more tables; `sees`: of the grants with these identities."""
+        grants = "".join(
+            f'[[grants]]\nidentity = "{identity}"\nrole = "{role}"\nsees = {sees.get(identity, "")!r}\n'
+            for identity, role in GRANTS
+        )
         files = {"certificate": "site.pem", "key": "site.key", "authorities": "ca.pem"}
         tls = "".join(f'{key} = "{self.pki / name}"\n' for key, name in files.items())
         self.config.write_text(f"denied = {list(denied)!r}\n[tls]\n{tls}{grants}{policy}")

@@ -52,6 +52,9 @@ def problems(settings: Settings) -> _Problems:
         yield "state", f"{settings.state!r}: give an absolute path"
     for entry in settings.denied:
         yield from _denied(entry)
+    for grant in settings.grants:
+        if isinstance(grant.sees, str) and grant.sees not in ("", "own", "all"):
+            yield "grants.sees", f'{grant.sees!r}: give "own", "all" or a list of identities'
     yield from _limits(settings)
     yield from _listen(settings)
     yield from _policy(settings.policy)

@@ -46,10 +46,18 @@ class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GrantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[grants]]`: a role for an identity, or for all that begin with what stands before a final `*`."""
+    """`[[grants]]`: what somebody may do, and see.
+
+    Attributes:
+        identity: whose grant it is; `x*`: of all whose identity begins with x.
+        role: what they may do; only an admin may change tasks of others.
+        sees: whose tasks they see: their "own", those of "all", or their own and those of a list of identities, each
+            of which may end in `*`. Default: an admin all, others their own.
+    """
 
     identity: str
     role: Literal["viewer", "operator", "admin"]
+    sees: str | tuple[str, ...] = ""
 
 
 class ProgramSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

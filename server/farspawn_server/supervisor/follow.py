@@ -37,7 +37,9 @@ async def poll(
                 unknown.append(task_id)
             else:
                 charges.append(charge)
-        shortest = _renew(charges) if renew_leases else math.inf
+        shortest = math.inf
+        if renew_leases:
+            shortest = _renew([charge for charge in charges if caller.may_change(charge.task.owner)])
         newer = [charge.task for charge in charges if charge.task.revision > since_revision]
         deleted_meanwhile = known_before is not None and len(charges) < known_before
         left = deadline - time.monotonic()

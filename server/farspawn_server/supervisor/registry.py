@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from farspawn_server.policy import Caller
 from farspawn_server.supervisor.charge import Charge
-from farspawn_server.task.errors import SpecInvalidError, TaskNotFoundError, Violation
+from farspawn_server.task.errors import PolicyDeniedError, SpecInvalidError, TaskNotFoundError, Violation
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import Owner, TaskId, Uid
@@ -109,8 +109,8 @@ class Registry:
         return [self._by_uid[uid] for uid in self._live]
 
     def live_of(self, caller: Caller, which: Filter) -> list[Charge]:
-        """Return the charges of the caller's tasks that have not ended and match."""
-        return [each for each in self.live() if caller.sees(each.task.owner) and which.matches(each.task)]
+        """Return the charges of the tasks that the caller may change, that have not ended and match."""
+        return [each for each in self.live() if caller.may_change(each.task.owner) and which.matches(each.task)]
 
     def to_forget(self, count: int, weight: int) -> list[Charge]:
         """Return ended ones to make room: at least so many, of at least so many bytes together.
@@ -156,6 +156,18 @@ class Registry:
         charge = self.find(caller, task_id)
         if charge is None:
             raise TaskNotFoundError(task_id)
+        return charge
+
+    def to_change(self, caller: Caller, task_id: str) -> Charge:
+        """Return the caller's task of this name, to do something to it.
+
+        Raises:
+            TaskNotFoundError: there is none for this caller.
+            PolicyDeniedError: it is somebody else's, and the caller may only look at it.
+        """
+        charge = self.get(caller, task_id)
+        if not caller.may_change(charge.task.owner):
+            raise PolicyDeniedError(f"only its owner and admins may change task {task_id!r}", rule="grants.sees")
         return charge
 
     def page(self, caller: Caller, which: Filter, *, size: int, token: str) -> tuple[list[Task], str]:

@@ -242,7 +242,7 @@ class Supervisor:
         """
         self._ready()
         rules.refuse_if_any(rules.bad_plan(plan, "plan"))
-        charge = self._registry.get(caller, task_id)
+        charge = self._registry.to_change(caller, task_id)
         whole = plan.or_else(charge.task.plan)
         if plan != StopPlan():  # the task's own was admitted with it
             self.policy.admit_stop(charge.task.spec.template, whole)
@@ -368,7 +368,7 @@ class Supervisor:
         """
         ground = self._ready()
         rules.refuse_if_any(rules.bad_signal(number, "signal"))
-        task = self._registry.get(caller, task_id).task
+        task = self._registry.to_change(caller, task_id).task
         reached = 0
         if not task.state.final:
             await self._store.noted(records.verb(caller, "SignalTask", task))
@@ -390,7 +390,7 @@ class Supervisor:
         ):
             await self._remove_tombstone(caller.identity, TaskId(task_id))
             return
-        charge = self._registry.get(caller, task_id)
+        charge = self._registry.to_change(caller, task_id)
         if not charge.task.state.final:
             raise TaskNotEndedError(task_id, charge.task.state.value)
         self._store.note(records.verb(caller, "DeleteTask", charge.task))
@@ -416,7 +416,7 @@ class Supervisor:
         return self._ground
 
     def _with_input(self, caller: Caller, task_id: str) -> Task:
-        task = self._registry.get(caller, task_id).task
+        task = self._registry.to_change(caller, task_id).task
         if not task.terms.open_input:
             raise InputClosedError(task_id, "it was launched without open_input")
         if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
-from support.agent import AT_ONCE, FINAL, until_ended
+from support.agent import AT_ONCE, FINAL, LIVE, until_ended
 from support.refused import refused
 from support.tasks import new_id
-from support.tls import ALICE, BOB, TlsSite, of_another_authority, signed
+from support.tls import ALICE, BOB, VIEWER, TlsSite, of_another_authority, signed
 from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
@@ -301,3 +301,26 @@ def test_new_authorities_are_taken_without_a_restart_and_old_ones_given_up(site:
     until(lambda: not lets_in(site, newcomer))
     assert lets_in(site, site.credentials("alice"))
     assert site.server_pid == server
+
+
+def test_a_viewer_who_sees_all_sees_others_tasks_in_every_call_and_changes_none(site: TlsSite) -> None:
+    with site.caller("alice") as alice:
+        uid = alice.LaunchTask(launch(new_id())).task.status.uid
+    site.configure(sees={VIEWER: "all", "spiffe://example.org/server/*": [ALICE]})
+    os.kill(site.keeper_pid, signal.SIGHUP)
+    with site.caller("viewer") as viewer, site.caller("bob") as bob:
+        until(lambda: viewer.Poll(pb.PollRequest(task_ids=[uid])).statuses)
+
+        for stub in (viewer, bob):
+            hers = pb.TaskFilter(owner=ALICE, states=LIVE)
+            assert [task.status.uid for task in stub.ListTasks(pb.ListTasksRequest(filter=hers)).tasks] == [uid]
+            assert stub.Poll(pb.PollRequest(task_ids=[uid])).statuses[0].uid == uid
+            assert next(iter(stub.WatchTasks(pb.WatchTasksRequest(filter=hers)))).changed.uid == uid
+            assert next(iter(stub.ReadLogs(pb.ReadLogsRequest(task_id=uid)))).header.attempt == 1
+        for change in (
+            lambda: bob.StopTask(pb.StopTaskRequest(task_id=uid)),
+            lambda: bob.SignalTask(pb.SignalTaskRequest(task_id=uid, signal=9)),
+            lambda: bob.DeleteTask(pb.DeleteTaskRequest(task_id=uid)),
+        ):
+            told = refused(change)
+            assert (told.reason, told.metadata["rule"]) == ("POLICY_DENIED", "grants.sees")
