@@ -20,6 +20,18 @@ Any method may answer:
   elsewhere.
 - UNAVAILABLE, READER_TOO_SLOW: nothing of a stream was read for 20 seconds.
   Go on from where it was read to.
+A request is refused that is longer than its method needs: LaunchTask and
+Poll take 2 MiB, WatchTasks and ListTasks 128 KiB, a message of WriteInput
+80 KiB, all others 16 KiB.
+Any method but SignalTask and WriteInput may be repeated, also when it is not
+known whether the first call has arrived: service_config.json beside this
+file tells a gRPC library so, and how. SignalTask may not: a second SIGINT
+means something else to many programs. WriteInput is resumed, see there.
+A client may ping every 5 seconds while a call is open (keepalive of 10
+seconds suits firewalls that drop what is quiet); one that pings more often
+is sent away. To a site over TCP a client without a certificate of its own
+sees a connection that breaks: in most languages UNAVAILABLE, never
+UNAUTHENTICATED.
 A connection carries 100 calls at a time: open watches, followed logs and
 long polls are calls. Beyond that a client's calls wait, unless it opens more
 connections; one Poll or WatchTasks follows any number of tasks.

@@ -30,6 +30,9 @@ _OPTIONS = (
     # Pings, where there are calls: a peer that is gone, or reads nothing at all, does not answer.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # What a client's own pings may be as frequent as: behind some firewalls ten seconds are the rule. By default gRPC
+    # takes more than one in five minutes on a quiet call for an attack, and closes the connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
     # A connection without a call is closed, without harm: gRPC's clients connect again when they call again. One with
     # a watch or a long poll is never idle.
     ("grpc.max_connection_idle_ms", 30_000),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
+import pytest
 from support.agent import Agent
+from support.http2 import Http2, framed
 from support.tasks import launch, span, stop
 from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
 
+PING = b"\0\0\x08\x06\0\0\0\0\0farspawn"
 MOST_STREAMS = 100
 """`grpc.max_concurrent_streams` of the server."""
 
@@ -34,3 +39,33 @@ def refused_in_time(stub: TaskLauncherStub) -> bool:
     except grpc.RpcError:
         return True
     return False
+
+
+@pytest.mark.slow
+def test_a_client_that_pings_every_five_seconds_on_a_quiet_call_is_not_sent_away(own_agent: Agent) -> None:
+    # gRPC by default sends away for the third ping too many.
+    with Http2(own_agent.address) as client:
+        watch = client.call("WatchTasks", framed(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody"))))
+        client.until(lambda: client.received.get(watch))
+        for pings in range(1, 6):
+            due = time.monotonic() + 5.5
+            client.ping()
+            client.send()
+            client.until(lambda pings=pings: client.pongs >= pings)  # type: ignore[misc]  # bound in this round
+            client.until(lambda due=due: time.monotonic() > due)  # type: ignore[misc]  # the same
+
+        assert (client.goaway, client.closed, watch in client.statuses) == (b"", False, False)
+
+
+def test_a_client_that_pings_as_fast_as_it_can_is_sent_away(own_agent: Agent) -> None:
+    with Http2(own_agent.address) as client:
+        watch = client.call("WatchTasks", framed(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody"))))
+        client.until(lambda: client.received.get(watch))
+        client.shout(PING * 10)
+        heard = bytearray()
+
+        def is_sent_away() -> bool:
+            heard.extend(client.read())
+            return b"too_many_pings" in heard
+
+        until(is_sent_away)
