@@ -83,7 +83,9 @@ def tls_site() -> Iterator[TlsSite]:
             site.check_log()
 
 
-def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
+def signed(
+    site: TlsSite, *names: x509.GeneralName, lifetime: dt.timedelta = dt.timedelta(days=1)
+) -> grpc.ChannelCredentials:
     """Return what somebody connects with whom the authority has given a client's certificate with these names.
 
     Its common name is Alice's, which means nothing.
@@ -100,7 +102,7 @@ def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_after(now + lifetime)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     )
     if names:

@@ -46,8 +46,10 @@ def one_answer(
     name: str,
     request_type: type[_Request],
     method: Callable[[Caller, _Request], Awaitable[Answer]],
+    *,
+    waits: bool = False,
 ) -> Handler:
-    """Return the handler of a method that takes one message and gives one."""
+    """Return the handler of a method that takes one message and gives one. `waits`: it may take minutes."""
     parse = parser(name, request_type)
 
     async def handle(requests: Requests, context: _Context) -> Answer:
@@ -55,7 +57,8 @@ def one_answer(
         try:
             caller = gate.admit(context, name)
             request = await only(requests, parse)
-            return await method(caller, request)
+            answer = method(caller, request)
+            return await (gate.answer_while_admitted(context, name, answer) if waits else answer)
         except Exception as error:  # noqa: BLE001  # the last place that can turn an error into an answer
             gate.refused(context, name, request, error)
             request = None  # see _refuse

@@ -37,7 +37,7 @@ class Launcher:
         return {
             "LaunchTask": one_answer(gate, "LaunchTask", pb.LaunchTaskRequest, self.launch),
             "StopTask": one_answer(gate, "StopTask", pb.StopTaskRequest, self.stop),
-            "Poll": one_answer(gate, "Poll", pb.PollRequest, self.poll),
+            "Poll": one_answer(gate, "Poll", pb.PollRequest, self.poll, waits=True),
             "WatchTasks": many_answers(gate, "WatchTasks", pb.WatchTasksRequest, self.watch),
             "ListTasks": one_answer(gate, "ListTasks", pb.ListTasksRequest, self.list),
             "ReadLogs": many_answers(gate, "ReadLogs", pb.ReadLogsRequest, self.read_logs),

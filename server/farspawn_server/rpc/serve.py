@@ -33,6 +33,10 @@ _OPTIONS = (
     # What a client's own pings may be as frequent as: behind some firewalls ten seconds are the rule. By default gRPC
     # takes more than one in five minutes on a quiet call for an attack, and closes the connection.
     ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    # A handshake asks whether an authority is still trusted: everybody makes a new one now and then. Calls that are
+    # under way then have the grace, more than the longest poll; streams are resumed.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 6 * 60_000),
     # A connection without a call is closed, without harm: gRPC's clients connect again when they call again. One with
     # a watch or a long poll is never idle.
     ("grpc.max_connection_idle_ms", 30_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import queue
@@ -17,7 +18,7 @@ import pytest
 from cryptography import x509
 from support.agent import AT_ONCE, FINAL, LIVE, until_ended
 from support.refused import refused
-from support.tasks import new_id
+from support.tasks import new_id, span
 from support.tls import ALICE, BOB, VIEWER, TlsSite, of_another_authority, signed
 from support.waiting import PATIENCE, until
 
@@ -324,3 +325,31 @@ def test_a_viewer_who_sees_all_sees_others_tasks_in_every_call_and_changes_none(
         ):
             told = refused(change)
             assert (told.reason, told.metadata["rule"]) == ("POLICY_DENIED", "grants.sees")
+
+
+def test_a_certificate_that_expires_ends_open_calls_and_is_refused_on_an_open_connection(site: TlsSite) -> None:
+    short = signed(site, x509.UniformResourceIdentifier(ALICE), lifetime=dt.timedelta(seconds=4))
+    with site.caller(short) as alice:
+        status = alice.LaunchTask(launch(new_id()), timeout=PATIENCE).task.status
+        request = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision + 1)
+        poll = alice.Poll.future(request, timeout=PATIENCE)
+        watch = alice.WatchTasks(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody")), timeout=PATIENCE)
+
+        ended = [refused(poll.result), refused(lambda: [*watch]), refused(lambda: alice.GetSite(pb.GetSiteRequest()))]
+
+    assert [(each.code, each.reason) for each in ended] == [(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")] * 3
+
+
+def test_an_open_poll_of_somebody_who_is_denied_ends(site: TlsSite) -> None:
+    with site.caller("alice") as alice:
+        status = alice.LaunchTask(launch(new_id()), timeout=PATIENCE).task.status
+        request = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision + 1)
+        poll = alice.Poll.future(request, timeout=PATIENCE)
+        site.configure(denied=[ALICE])
+        os.kill(site.keeper_pid, signal.SIGHUP)
+
+        told = refused(poll.result)
+        site.configure()
+        os.kill(site.keeper_pid, signal.SIGHUP)
+
+    assert (told.code, told.metadata["rule"]) == (grpc.StatusCode.PERMISSION_DENIED, "denied")
