@@ -75,8 +75,8 @@ class Gate:
             names = {name for kind in ("peer_uri", "peer_dns") for name in facts.get(kind, ())}
             return " ".join(sorted(name.decode(errors="replace") for name in names))
 
-    def admit(self, context: _Context, method: str) -> Caller:
-        """Return the caller of a method of the contract.
+    def admit(self, context: _Context, method: str | None) -> Caller:
+        """Return the caller of a method of the contract; None: of another, which takes any role.
 
         Raises:
             UnauthenticatedError: there is no identity to be had from the connection.
@@ -90,7 +90,8 @@ class Gate:
         if _seconds_left(certificate) <= 0:  # TLS looks at it once, and a connection can last
             raise UnauthenticatedError(f"the certificate has expired: it was good until {certificate.good_until}")
         caller = replace(self._roster.admit(identity(facts), certificate.fingerprint), peer=peer)
-        authorise(caller, method)
+        if method is not None:
+            authorise(caller, method)
         return caller
 
     async def answer_while_admitted(self, context: _Context, method: str, answer: Awaitable[_T]) -> _T:
@@ -108,7 +109,7 @@ class Gate:
             return await anext(admitted)
 
     async def while_admitted(
-        self, context: _Context, method: str, answers: AsyncIterator[_T]
+        self, context: _Context, method: str | None, answers: AsyncIterator[_T]
     ) -> AsyncGenerator[_T, None]:
         """Yield the answers of a stream, as long as its caller may have them.
 

@@ -1,4 +1,4 @@
-"""grpc.health.v1.Health: whether new tasks are taken. Anybody who is connected may ask.
+"""grpc.health.v1.Health: whether new tasks are taken. Whoever has a role may ask.
 
 Not grpcio-health-checking's: there a watcher that does not read holds a lock, and with it every other watcher and the
 shutdown; and a check that brings no message is never answered (see handlers.py).
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2
 
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import Requests, abort, only, register, send
 from farspawn_server.rpc.parsing import parser
-from farspawn_server.task.errors import ReaderTooSlowError, SpecInvalidError
+from farspawn_server.rpc.refusals import status_of
+from farspawn_server.task.errors import Refusal, SpecInvalidError
 
 NAME = health.SERVICE_NAME
 
@@ -29,8 +32,9 @@ _parse = parser("Watch", health_pb2.HealthCheckRequest)
 class Health:
     """One answer for all services. Used from one event loop."""
 
-    def __init__(self, *services: str) -> None:
+    def __init__(self, gate: Gate, *services: str) -> None:
         """NOT_SERVING until `report` says otherwise; of other services nothing is known."""
+        self._gate = gate
         self._services = ("", NAME, *services)
         self._serving = False
         self._changed = asyncio.Event()
@@ -49,6 +53,10 @@ class Health:
 
     async def check(self, requests: Requests, context: _Context) -> Message:
         """Check."""
+        try:
+            self._gate.admit(context, None)
+        except Refusal as error:
+            await abort(context, *status_of(error))
         service = await _service(requests, context)
         if service not in self._services:
             await abort(context, grpc.StatusCode.NOT_FOUND, f"no service {service!r} here")
@@ -56,11 +64,13 @@ class Health:
 
     async def watch(self, requests: Requests, context: _Context) -> None:
         """Watch."""
-        news = self._news(await _service(requests, context))
         try:
-            await send(context, news)
-        except ReaderTooSlowError as error:
-            await abort(context, grpc.StatusCode.UNAVAILABLE, str(error))
+            self._gate.admit(context, None)
+            news = self._news(await _service(requests, context))
+            async with aclosing(self._gate.while_admitted(context, None, news)) as admitted:
+                await send(context, admitted)
+        except Refusal as error:
+            await abort(context, *status_of(error))
 
     async def _news(self, service: str) -> AsyncIterator[Message]:
         while True:

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from farspawn_server.rpc import health
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import SERVICE, Launcher
+from farspawn_server.rpc.reflecting import Reflection
 from farspawn_server.rpc.tls import Certificates
 
 # gRPC does not check the names of channel arguments: each of these has a test that fails without it.
@@ -54,12 +56,13 @@ class Server:
     """Serves one Launcher, health and reflection."""
 
     def __init__(
-        self, launcher: Launcher, address: str, certificates: Certificates | None, max_connections: int
+        self, launcher: Launcher, gate: Gate, address: str, certificates: Certificates | None, max_connections: int
     ) -> None:
         """Bind the address; nothing is served before `start`.
 
         Args:
             launcher: the methods.
+            gate: lets callers in, also those of health and reflection.
             address: "unix:/path" or "host:port".
             certificates: for mutual TLS; None: a Unix socket, or loopback for an owner who said so.
             max_connections: that there may be at once; one more is closed.
@@ -69,10 +72,11 @@ class Server:
         """
         options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections))
         self._grpc = grpc.aio.server(options=options)
-        self._health = health.Health(SERVICE, reflection.SERVICE_NAME)
+        self._health = health.Health(gate, SERVICE, reflection.SERVICE_NAME)
         for service, methods in ((SERVICE, launcher.handlers()), (health.NAME, self._health.handlers())):
             self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
-        reflection.enable_server_reflection((SERVICE, health.NAME, reflection.SERVICE_NAME), self._grpc)
+        described = (SERVICE, health.NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(gate, described), self._grpc)
         if address.startswith("unix:"):
             path = Path(address.removeprefix("unix:"))
             _claim_directory(path.parent)

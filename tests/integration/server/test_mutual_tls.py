@@ -16,6 +16,8 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.agent import AT_ONCE, FINAL, LIVE, until_ended
 from support.refused import refused
 from support.tasks import new_id, span
@@ -26,6 +28,8 @@ from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
+
+LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
 def launch(task_id: str) -> pb.LaunchTaskRequest:
@@ -353,3 +357,20 @@ def test_an_open_poll_of_somebody_who_is_denied_ends(site: TlsSite) -> None:
         os.kill(site.keeper_pid, signal.SIGHUP)
 
     assert (told.code, told.metadata["rule"]) == (grpc.StatusCode.PERMISSION_DENIED, "denied")
+
+
+def test_health_and_reflection_are_for_who_has_a_role(site: TlsSite) -> None:
+    with grpc.secure_channel(site.address, site.credentials("nobody")) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        told = [
+            refused(lambda: health.Check(health_pb2.HealthCheckRequest())),
+            refused(lambda: [*health.Watch(health_pb2.HealthCheckRequest())]),
+            refused(lambda: [*reflection.ServerReflectionInfo(iter([LIST_SERVICES]))]),
+        ]
+    with grpc.secure_channel(site.address, site.credentials("viewer")) as channel:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (listed,) = reflection.ServerReflectionInfo(iter([LIST_SERVICES]))
+
+    assert [(each.code, each.reason) for each in told] == [(grpc.StatusCode.PERMISSION_DENIED, "POLICY_DENIED")] * 3
+    assert listed.list_services_response.service

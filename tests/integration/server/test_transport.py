@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from support.agent import Agent
 from support.http2 import Http2, framed
 from support.tasks import launch, span, stop
@@ -13,6 +16,9 @@ from support.waiting import PATIENCE, until
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
+from farspawn_server.rpc import serve
+from farspawn_server.rpc.gate import Gate
+from farspawn_server.rpc.health import NAME, Health
 
 PING = b"\0\0\x08\x06\0\0\0\0\0farspawn"
 MOST_STREAMS = 100
@@ -64,10 +70,40 @@ def test_a_client_that_pings_as_fast_as_it_can_is_sent_away(own_agent: Agent) ->
         watch = client.call("WatchTasks", framed(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody"))))
         client.until(lambda: client.received.get(watch))
         client.shout(PING * 10)
-        heard = bytearray()
+        until_said(client, b"too_many_pings")
 
-        def is_sent_away() -> bool:
-            heard.extend(client.read())
-            return b"too_many_pings" in heard
 
-        until(is_sent_away)
+def test_a_connection_that_has_reached_its_age_is_sent_away_and_cut_off_after_the_grace(tmp_path: Path) -> None:
+    # The server's own arguments, but for the spans, which are too long for a test.
+    options = [(name, 300 if "max_connection_age" in name else value) for name, value in serve._OPTIONS]
+    address = f"unix:{tmp_path}/a.sock"
+
+    async def run() -> None:
+        server = grpc.aio.server(options=options)
+        health = Health(Gate(None, lambda _: None))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, dict(health.handlers())),))
+        server.add_insecure_port(address)
+        await server.start()
+        await asyncio.to_thread(until_cut_off, address)
+        await server.stop(None)
+
+    asyncio.run(run())
+
+
+def until_cut_off(address: str) -> None:
+    with Http2(address) as client:
+        client.call(f"/{NAME}/Watch", framed(health_pb2.HealthCheckRequest()))
+        client.send()
+        until_said(client, b"max_age")
+        until(lambda: client.read() is not None and client.closed)
+
+
+def until_said(client: Http2, words: bytes) -> None:
+    """Listen, without making anything of it, until the server has said something."""
+    heard = bytearray()
+
+    def said() -> bool:
+        heard.extend(client.read())
+        return words in heard
+
+    until(said)
