@@ -78,7 +78,7 @@ build/fuzz-messages: $(SHIM)
 ifneq ($(shell command -v $(CC)),)
 sanitize: setup build/fuzz-messages build/farspawn-shim-asan ## The shim's tests with sanitizers, and odd messages to it (FUZZ)
 	build/fuzz-messages -n $$((20000 * $(FUZZ))) 1
-	FARSPAWN_SHIM=$(CURDIR)/build/farspawn-shim-asan $(BIN)/python -m pytest -n 2 tests/integration/keeper
+	FARSPAWN_SHIM=$(CURDIR)/build/farspawn-shim-asan $(BIN)/python -m pytest -n 2 tests/integration/keeper/test_runs.py
 else
 sanitize:
 	@echo "SKIPPED: the shim with sanitizers, and its fuzzer, for there is no C compiler here"

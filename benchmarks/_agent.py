@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -26,18 +26,40 @@ _STOP_SECONDS = 120.0
 _OWN_WILL_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Agent:
-    """One that serves. Each pid is that of a process."""
+    """One that serves."""
 
     state: Path
-    keeper: int
-    server: int
+    python: str
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start it."""
+        self.start()
 
     @property
     def address(self) -> str:
         """Where it listens, for gRPC."""
         return f"unix:{self.state}/farspawnd.sock"
+
+    @property
+    def keeper(self) -> int:
+        """The pid of its keeper."""
+        return self.process.pid
+
+    @property
+    def server(self) -> int:
+        """The pid of its server: the one child of the keeper that is no shim."""
+        found = (proc.read(pid) for pid in proc.children(self.keeper))
+        (server,) = (child.pid for child in found if child is not None and child.name != shim.NAME)
+        return server
+
+    def start(self) -> None:
+        """Start it, again if it has ended: what systemd would do."""
+        command = [self.python, "-P", "-m", "farspawn_server", "--state", str(self.state)]
+        with (self.state / "agent.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stderr=log)
 
 
 @contextlib.contextmanager
@@ -56,21 +78,12 @@ def running_agent(state: Path, python: str = sys.executable) -> Iterator[Agent]:
         python: the interpreter whose farspawn it is.
     """
     state.mkdir(mode=0o700)
-    command = [python, "-P", "-m", "farspawn_server", "--state", str(state)]
-    with (state / "agent.log").open("wb") as log:
-        keeper = subprocess.Popen(command, stderr=log)
+    agent = Agent(state, python)
     try:
-        _wait_until_serving(f"unix:{state}/farspawnd.sock")
-        yield Agent(state, keeper.pid, server_of(keeper.pid))
+        _wait_until_serving(agent.address)
+        yield agent
     finally:
-        _end(keeper)
-
-
-def server_of(keeper: int) -> int:
-    """Return the pid of a keeper's server: the one child that is no shim."""
-    found = (proc.read(pid) for pid in proc.children(keeper))
-    (server,) = (child.pid for child in found if child is not None and child.name != shim.NAME)
-    return server
+        _end(agent.process)
 
 
 def _wait_until_serving(address: str) -> None:

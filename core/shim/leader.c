@@ -31,7 +31,7 @@ enum { NOT_EXECUTED = 127 };
 struct failure {
     int32_t error;
     uint32_t step;
-    char path[PATH_MAX];
+    char path[PATH_BYTES_AT_MOST];
 };
 
 /* What the order's strings are, once they are in our memory. */
@@ -49,7 +49,7 @@ void leader_fail(int error, enum step step, const char *path)
     failure.error = error;
     failure.step = step;
     snprintf(failure.path, sizeof failure.path, "%s", path);
-    ssize_t written = write(report, &failure, sizeof failure);
+    ssize_t written = write(report, &failure, offsetof(struct failure, path) + strlen(failure.path) + 1);
     (void)written; /* a shim that does not hear it is dead */
     _exit(NOT_EXECUTED);
 }
@@ -222,6 +222,16 @@ static void fail(struct shim *shim, int error, enum step step, const char *path)
     shim->unsent = true;
 }
 
+/* For a keeper that finds us killed. On a full disk it stays unknown to that one. */
+static void note_leader(const struct shim *shim)
+{
+    struct head head = {.leader = shim->leader, .started_monotonic = shim->report.started_monotonic};
+    if (shim->report.phase == RUNNING)
+        head.started_at = shim->report.started_at;
+    ssize_t written = pwrite(shim->run_file, &head, sizeof head, 0);
+    (void)written;
+}
+
 void leader_start(struct shim *shim)
 {
     int streams[3] = {NOWHERE, NOWHERE, NOWHERE}, executed[2] = {NOWHERE, NOWHERE};
@@ -236,11 +246,14 @@ void leader_start(struct shim *shim)
     pid_t pid = fork_leader(shim, &in_cgroup);
     if (pid == 0)
         become(shim, streams, in_cgroup);
-    if (pid < 0)
+    if (pid < 0) {
         fail(shim, errno, STEP_SPAWN, "fork");
-    else
+    } else {
         shim->leader = pid;
+        note_leader(shim);
+    }
     close(executed[1]);
+    fcntl(executed[0], F_SETFL, O_NONBLOCK);
     shim->executed = executed[0];
     close(streams[0]);
     close(streams[1]);
@@ -248,19 +261,23 @@ void leader_start(struct shim *shim)
         close(streams[2]);
 }
 
-/* Hear what became of the execution, if it is decided. */
+/* Hear what became of the execution, if it is decided: the end of the pipe, or a failure before it. */
 void leader_note_execution(struct shim *shim)
 {
     static struct failure failure;
+    static size_t heard; /* a pipe may take less at once than a long path has */
+    ssize_t size = 1;
     if (shim->executed == NOWHERE)
         return;
-    fcntl(shim->executed, F_SETFL, O_NONBLOCK);
-    ssize_t size = read(shim->executed, &failure, sizeof failure);
+    while (size > 0 && heard < sizeof failure) {
+        size = read(shim->executed, (char *)&failure + heard, sizeof failure - heard);
+        heard += size > 0 ? (size_t)size : 0;
+    }
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     close(shim->executed);
     shim->executed = NOWHERE;
-    if (size == sizeof failure) {
+    if (heard > offsetof(struct failure, path)) {
         failure.path[sizeof failure.path - 1] = '\0';
         fail(shim, failure.error, failure.step, failure.path);
         return;
@@ -270,4 +287,5 @@ void leader_note_execution(struct shim *shim)
     shim->report.phase = RUNNING; /* or ended by a signal before it came so far: its exit will tell */
     shim->report.pid = shim->leader;
     shim->unsent = true;
+    note_leader(shim);
 }

@@ -46,7 +46,7 @@ static void wake(int number)
 static void take_signals(sigset_t *waiting)
 {
     sigset_t all;
-    struct sigaction child = {.sa_handler = wake, .sa_flags = SA_NOCLDSTOP};
+    struct sigaction child = {.sa_handler = wake}; /* of stops too: a traced child waits for us in one */
     sigfillset(&all);
     sigprocmask(SIG_BLOCK, &all, NULL);
     sigaction(SIGCHLD, &child, NULL);
@@ -79,7 +79,7 @@ static bool take_run(void)
     /* In between a keeper may have found it unlocked, and have given the run to another shim. */
     if (fcntl(shim.run_file, F_SETLK, &lock) || fstat(shim.run_file, &found) || found.st_size || !found.st_nlink)
         _exit(EXIT_FAILURE);
-    return ftruncate(shim.run_file, sizeof(struct moment)) == 0; /* a hole: it takes no room on a full disk */
+    return ftruncate(shim.run_file, sizeof(struct head)) == 0; /* a hole: it takes no room on a full disk */
 }
 
 static void fail(int error, enum step step, const char *path)
@@ -129,6 +129,7 @@ static void look(void)
     bool reaped = false;
     bool children = tree_reap(&shim, &reaped);
     uint32_t before = shim.report.flags;
+    shim.childless = !children;
     if (shim.over)
         return;
     if (!children && leader_is_over() && cgroup_empty(&shim)) {
@@ -152,7 +153,7 @@ static int64_t patience(void)
         until = sooner(until, shim.kill_at);
     if (shim.output[0].waiting || shim.output[1].waiting)
         until = sooner(until, now + OUTPUT_RETRY);
-    if (!shim.over && leader_is_over() && (shim.order.flags & ORDER_CGROUP))
+    if (!shim.over && shim.childless && leader_is_over())
         until = sooner(until, now + CGROUP_LOOK);
     return until == FOR_EVER ? FOR_EVER : until > now ? until - now : 0;
 }
@@ -201,11 +202,12 @@ static void serve(const sigset_t *waiting)
     keeper_tell(&shim);
 }
 
-/* Whether nobody will ever ask for what we hold. */
+/* Whether nobody will ever ask for what we hold: it is forgotten, and that was never said to us, or the state directory
+ * is gone. Without a run file no keeper believes us anyhow. */
 static bool is_abandoned(void)
 {
-    struct stat here;
-    return shim.over && shim.keeper == NOWHERE && stat(".", &here) == 0 && here.st_nlink == 0;
+    struct stat found;
+    return shim.over && shim.keeper == NOWHERE && (fstat(shim.run_file, &found) || found.st_nlink == 0);
 }
 
 int main(void)
@@ -225,6 +227,8 @@ int main(void)
     shim.report.flags = REPORT_ALIVE;
     if (!read_order())
         fail(EPROTO, STEP_SPAWN, "order");
+    else if (!tree_open())
+        fail(errno, STEP_SPAWN, "/proc");
     else if (!take_run())
         fail(errno, STEP_OUTPUT, shim.paths);
     else

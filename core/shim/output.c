@@ -84,7 +84,7 @@ static void note_moment(struct shim *shim)
     if (now.tv_sec == shim->last_moment)
         return;
     struct moment moment = {.second = now.tv_sec, .offset = {shim->report.written[0], shim->report.written[1]}};
-    off_t end = (off_t)((shim->moments + 1) * sizeof moment);
+    off_t end = (off_t)(sizeof(struct head) + shim->moments * sizeof moment);
     if (pwrite(shim->run_file, &moment, sizeof moment, end) != sizeof moment)
         return;
     shim->last_moment = now.tv_sec;
@@ -95,16 +95,18 @@ static void note_moment(struct shim *shim)
     }
 }
 
-static void let_go(struct shim *shim, struct output *output)
+/* Let go of the oldest bytes of a file that holds a fifth more than it may. False: it cannot, and holds twice as much. */
+static bool let_go(const struct shim *shim, struct output *output)
 {
     uint64_t size = shim->report.written[which(shim, output)], keep = shim->order.log_bytes;
-    if (keep == 0 || size - output->kept_from <= keep + keep / 5 + BLOCK)
-        return;
+    uint64_t held = size - output->kept_from;
+    if (keep == 0 || held <= keep + keep / 5 + BLOCK)
+        return true;
     uint64_t end = (size - keep) / BLOCK * BLOCK;
     if (fallocate(output->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)end))
-        output->unbounded = true;
-    else
-        output->kept_from = end;
+        return held <= 2 * keep; /* this file system never can, or not now: tried again with the next bytes */
+    output->kept_from = end;
+    return true;
 }
 
 static void note_error(struct shim *shim, struct output *output, int error)
@@ -149,16 +151,43 @@ static void widen(struct output *output, ssize_t moved)
     fcntl(output->pipe, F_SETPIPE_SZ, WIDE_PIPE_BYTES); /* refused beyond the user's 64 MiB: then it stays as it is */
 }
 
+/* As splice(2), for a file system that knows none: what the file does not take is held, and tried first the next time. */
+static ssize_t copy(const struct shim *shim, struct output *output)
+{
+    static uint8_t bytes[2][PIPE_BYTES];
+    uint8_t *ours = bytes[which(shim, output)];
+    if (output->held == 0) {
+        ssize_t size = read(output->pipe, ours, PIPE_BYTES);
+        if (size <= 0)
+            return size;
+        output->held = (uint32_t)size;
+        output->held_from = 0;
+    }
+    off_t offset = (off_t)shim->report.written[which(shim, output)];
+    ssize_t size = pwrite(output->file, ours + output->held_from, output->held, offset);
+    if (size > 0) {
+        output->held -= (uint32_t)size;
+        output->held_from += (uint32_t)size;
+    }
+    return size;
+}
+
 /* Move what is there, at most `PART`; as splice(2): 0 is the end, -1 with EAGAIN that there is nothing now. */
 static ssize_t move(struct shim *shim, struct output *output)
 {
-    if (output->unbounded)
-        return discard(shim, output);
     if (!open_file(shim, output))
         return -1;
+    if (!let_go(shim, output))
+        return discard(shim, output);
     note_moment(shim); /* before the bytes: who has read them finds when they came */
     off_t offset = (off_t)shim->report.written[which(shim, output)];
-    ssize_t size = splice(output->pipe, NULL, output->file, &offset, PART, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+    ssize_t size = -1;
+    if (!output->copied) {
+        size = splice(output->pipe, NULL, output->file, &offset, PART, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+        output->copied = size < 0 && errno == EINVAL;
+    }
+    if (output->copied)
+        size = copy(shim, output);
     if (size > 0) {
         widen(output, size);
         shim->report.written[which(shim, output)] += (uint64_t)size;
@@ -171,6 +200,9 @@ static ssize_t move(struct shim *shim, struct output *output)
 static bool has_bytes(const struct output *output, bool *ended)
 {
     struct pollfd polled = {.fd = output->pipe, .events = POLLIN};
+    *ended = false;
+    if (output->held > 0)
+        return true;
     poll(&polled, 1, 0);
     *ended = !(polled.revents & POLLIN) && (polled.revents & (POLLHUP | POLLERR));
     return polled.revents & POLLIN;
@@ -192,8 +224,10 @@ static void pump(struct shim *shim, struct output *output, int parts)
         } else if (size > 0) {
             note_error(shim, output, 0);
         } else {
-            if (errno != EAGAIN && errno != EINTR)
-                note_error(shim, output, errno);
+            int error = errno;
+            /* EAGAIN may be the file's: then there are bytes that it does not take. */
+            if (error != EINTR && (error != EAGAIN || has_bytes(output, &ended)))
+                note_error(shim, output, error);
             return;
         }
     }
@@ -213,8 +247,9 @@ void output_drain(struct shim *shim)
         pump(shim, output, PARTS_AT_LAST);
         if (output->pipe == NOWHERE)
             continue;
-        if (!ioctl(output->pipe, FIONREAD, &left) && left > 0)
-            shim->report.lost[each] += (uint64_t)left;
+        ioctl(output->pipe, FIONREAD, &left);
+        left += (int)output->held;
+        shim->report.lost[each] += (uint64_t)left;
         int error = shim->report.output_error;
         end(shim, output);
         if (left > 0)

@@ -152,7 +152,14 @@ struct write_order {
 
 #define WRITE_BYTES 65536
 
-/* A record of the run file, behind a head of the same size: bytes from these offsets on came at this time or later. */
+/* The head of the run file: what a keeper cannot be told any more whose shim was killed while there was no keeper. */
+struct head {
+    int64_t leader;            /* its pid; 0: none yet, or the disk was full */
+    int64_t started_at;        /* nanoseconds since 1970; 0: its program was not executed yet */
+    int64_t started_monotonic; /* nanoseconds of CLOCK_MONOTONIC */
+};
+
+/* A record of the run file, behind the head, which has the same size: bytes from these offsets on came at this time or later. */
 struct moment {
     int64_t second;
     uint64_t offset[2];

@@ -23,6 +23,7 @@
 #include "protocol.h"
 
 #define NOWHERE (-1)
+#define PATH_BYTES_AT_MOST (PATH_MAX + 1) /* one that is too long is still told */
 #define PATH_BYTES 256 /* of the paths that the shim itself opens */
 
 struct output {
@@ -30,7 +31,8 @@ struct output {
     int pipe;          /* the reading end; NOWHERE: ended */
     int file;          /* NOWHERE until the first byte comes */
     uint64_t kept_from; /* what is before it was let go */
-    bool unbounded;    /* the file system cannot let go of bytes: what is beyond the limit is lost */
+    bool copied;        /* the file system knows no splice(2): its bytes go through us */
+    uint32_t held, held_from; /* bytes of ours that the file has not taken yet, if `copied` */
     bool wide;         /* its pipe has been enlarged */
     bool waiting;      /* the file took nothing: tried again in a moment */
 };
@@ -59,13 +61,14 @@ struct shim {
     int keeper;          /* the socket; NOWHERE: the keeper is gone */
     bool unsent;         /* the report has changed since it was sent */
     bool forgotten;      /* the keeper needs us no more */
+    bool childless;      /* by wait4(2), at the last look */
     bool over;           /* nothing lives, and all output is in the files */
     unsigned kill_rounds; /* since the last KILL */
     int64_t kill_at;      /* CLOCK_MONOTONIC, as the next: when all is killed again */
     unsigned dials;       /* in vain */
     int64_t dial_at;
     /* Last, and apart from what is always used: a page that nobody touches costs no memory. */
-    char failed_path[PATH_MAX];
+    char failed_path[PATH_BYTES_AT_MOST];
     uint8_t written[WRITE_BYTES]; /* what waits for room in the input */
 };
 
@@ -101,6 +104,7 @@ void input_give_up(struct shim *shim);
 void input_close(struct shim *shim);
 
 /* tree.c */
+bool tree_open(void);
 bool tree_reap(struct shim *shim, bool *reaped);
 int tree_signal(int number);
 void tree_list(struct members *found);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -43,9 +44,18 @@ struct entry { /* getdents64(2) */
 
 typedef void visit(pid_t pid, pid_t parent, void *context);
 
+/* /proc as it was when we started: a run that may mount can put something else in its place. */
+static int proc = NOWHERE;
+
+bool tree_open(void)
+{
+    proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return proc >= 0;
+}
+
 static ssize_t contents(const char *path, char *into, size_t size)
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    int file = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return -1;
     ssize_t got = read(file, into, size - 1);
@@ -57,7 +67,7 @@ static ssize_t contents(const char *path, char *into, size_t size)
 static bool read_process(pid_t pid, struct process *process)
 {
     char path[32], line[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    snprintf(path, sizeof path, "%d/stat", pid);
     if (contents(path, line, sizeof line) <= 0)
         return false;
     /* The name is the program's to choose: it may hold spaces and parentheses. The last ")" ends it. */
@@ -84,8 +94,8 @@ static void walk_children(pid_t pid, int thread, int depth, visit *visit, void *
     char path[64], part[512];
     pid_t child = 0;
     ssize_t got;
-    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, thread);
-    int file = open(path, O_RDONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "%d/task/%d/children", pid, thread);
+    int file = openat(proc, path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
         return;
     while ((got = read(file, part, sizeof part)) > 0)
@@ -108,10 +118,10 @@ static void walk(pid_t pid, int depth, visit *visit, void *context)
     char path[32];
     if (depth > DEEPEST)
         return;
-    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    snprintf(path, sizeof path, "%d/task", pid);
     /* getdents64(2) itself: opendir(3) allocates 32 KiB. */
     char entries[1024] __attribute__((aligned(8)));
-    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int directory = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory < 0)
         return;
     long size;
@@ -131,14 +141,17 @@ static int send_signal(pid_t pid, pid_t parent, int number)
     if (parent == getpid()) /* nobody but us reaps it: its pid is its own */
         return kill(pid, number) ? errno : 0;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (pidfd < 0)
-        return errno == ENOSYS ? (kill(pid, number) ? errno : 0) : ESRCH;
+    if (pidfd < 0 && errno != ENOSYS && errno != EPERM) /* before Linux 5.3; a container's seccomp */
+        return errno;
     /* While the pidfd is held the pid does not change hands: whose it is is asked between. */
     struct process process;
     int error = ESRCH;
-    if (read_process(pid, &process) && (process.parent == parent || process.parent == getpid()))
-        error = syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0) ? errno : 0;
-    close(pidfd);
+    if (read_process(pid, &process) && (process.parent == parent || process.parent == getpid())) {
+        bool failed = pidfd < 0 ? kill(pid, number) : syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0);
+        error = failed ? errno : 0;
+    }
+    if (pidfd >= 0)
+        close(pidfd);
     return error;
 }
 
@@ -221,6 +234,10 @@ bool tree_reap(struct shim *shim, bool *reaped)
     pid_t pid;
     /* __WALL: also those that were cloned to end without a signal. */
     while ((pid = wait4(-1, &status, WNOHANG | __WALL, &used)) > 0) {
+        if (WIFSTOPPED(status)) { /* a child that made us its tracer (PTRACE_TRACEME), and waits for our word */
+            ptrace(PTRACE_DETACH, pid, NULL, WSTOPSIG(status) == SIGTRAP ? 0L : (long)WSTOPSIG(status));
+            continue;
+        }
         *reaped = true;
         if (pid == shim->leader)
             note_leader(shim, status, &used);
@@ -236,7 +253,7 @@ bool cgroup_empty(const struct shim *shim)
         return true;
     int file = openat(FD_CGROUP, "cgroup.events", O_RDONLY | O_CLOEXEC);
     if (file < 0)
-        return true; /* it is gone */
+        return errno == ENOENT || errno == ENODEV; /* it is gone; else we have no room to look, and come back */
     ssize_t got = read(file, events, sizeof events - 1);
     close(file);
     events[got > 0 ? got : 0] = '\0';

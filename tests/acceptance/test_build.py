@@ -49,7 +49,7 @@ def source(tmp_path: Path) -> Path:
     copy = tmp_path / "source"
     for name in ("core", "server", "client"):
         shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("*farspawn-shim*", "__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, copy)
     return copy
 
@@ -81,7 +81,9 @@ def spied_compiler(tmp_path: Path) -> Path:
 
 def pip(python: Path, *words: str | Path, environment: Mapping[str, str]) -> None:
     """Run pip; skip the test if a package index is what it lacks."""
-    clean = {name: value for name, value in plain_environment().items() if name not in {"CC", "PYTHONPATH"}}
+    clean = {
+        name: value for name, value in plain_environment().items() if name not in {"CC", "FARSPAWN_SHIM", "PYTHONPATH"}
+    }
     command = [str(python), "-m", "pip", *map(str, words)]
     ran = subprocess.run(command, env={**clean, **environment}, capture_output=True, text=True, check=False)
     for package in ("hatchling", "ziglang"):
@@ -98,8 +100,9 @@ def wheel(python: Path, source: Path, environment: Mapping[str, str]) -> Path:
 
 
 def shim_of(built: Path) -> bytes:
-    """Return the shim in a wheel, after a look at its permissions."""
+    """Return the shim in a wheel, after a look at its permissions and for what else the build may have left there."""
     with zipfile.ZipFile(built) as archive:
+        assert not [name for name in archive.namelist() if name.startswith("farspawn_core/.")]
         assert archive.getinfo(SHIM).external_attr >> 16 & 0o777 == 0o755
         return archive.read(SHIM)
 

@@ -1,4 +1,4 @@
-"""After a reboot nothing of a task can be alive, and whoever has its pid now is a stranger."""
+"""After a reboot nothing of a task can be alive, and no shim can tell how it ended."""
 
 from __future__ import annotations
 

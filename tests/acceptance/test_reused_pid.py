@@ -1,20 +1,22 @@
-"""A pid that has become a stranger's: its owner is never taken for the task, and never signalled."""
+"""A pid that has become a stranger's: its owner is never taken for the leader of a run whose shim is dead."""
 
 from __future__ import annotations
 
+import os
+import signal
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import grpc
 import pytest
 from support.agent import Agent, until_ended
-from support.evidence import REFUSES_SIGTERM
-from support.left_running import edit, end_marked, launch_and_leave, scene
-from support.tasks import plan, shell
+from support.crash import shim_of
+from support.evidence import WAITS
+from support.left_running import end_marked, launch_and_leave, scene
+from support.tasks import shell
 from support.waiting import until
 
-from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn_core import proc
 
@@ -38,28 +40,26 @@ def stranger() -> Iterator[proc.Process]:
             owner.kill()
 
 
-@pytest.mark.parametrize("was_being_killed", [False, True])
-def test_the_owner_of_a_reused_pid_is_left_alone(*, was_being_killed: bool) -> None:
+@pytest.mark.parametrize("apart", [-60, 60], ids=["older", "younger"])
+def test_the_owner_of_a_reused_pid_is_left_alone(apart: int) -> None:
     with scene() as (directory, here), stranger() as owner:
         here.add_gate("task")
-        spec = here.spec(shell(REFUSES_SIGTERM))
-        launch_and_leave(directory, {"task": spec}, stop=plan(grace=60) if was_being_killed else None)
+        uid = launch_and_leave(directory, {"task": here.spec(shell(WAITS))})["task"].uid
         until(here.started)
+        holder = shim_of(f"{uid}/1")
+        assert proc.send(holder, signal.SIGKILL)
         end_marked(directory)
-        edit(directory, "task", pid=owner.pid)
-        if was_being_killed:
-            edit(directory, "task", times__killed=1)
+        head = os.open(directory / "state" / "logs" / f"{uid}.1", os.O_RDWR)
+        _, started_at, started_monotonic = struct.unpack("<qqq", os.pread(head, 24, 0))
+        os.pwrite(head, struct.pack("<qqq", owner.pid, started_at, started_monotonic + apart * 10**9), 0)
+        os.close(head)
 
         with Agent(directory) as agent:
             status = until_ended(agent.stub, "task")
-            agent.stub.StopTask(pb.StopTaskRequest(task_id="task", plan=plan(grace=0)))
-            with pytest.raises(grpc.RpcError) as refused:
-                agent.stub.SignalTask(pb.SignalTaskRequest(task_id="task", signal=9, scope=pb.SIGNAL_SCOPE_TREE))
             agent.check_log()
 
         assert status.state == task_pb2.TASK_STATE_LOST
-        assert status.outcome.cause == task_pb2.CAUSE_KEEPER_LOST
-        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert status.outcome.cause == task_pb2.CAUSE_SUPERVISION_LOST
         assert _is_untouched(owner)
 
 

@@ -91,7 +91,7 @@ class Caller:
         return await self._record("list", (), {"size": page_size, "token": page_token}, ask), token
 
     async def read(self, task_id: str, *, follow: bool) -> Call:
-        """ReadLogs, from the beginning of the newest attempt."""
+        """ReadLogs, from the beginning of the newest attempt; of one that follows, the last one that it came to."""
         request = pb.ReadLogsRequest(task_id=task_id, follow=follow)
 
         async def ask() -> Answer:
@@ -99,7 +99,7 @@ class Caller:
             async for part in self.stub.ReadLogs(request, timeout=_DEADLINE):
                 match part.WhichOneof("part"):
                     case "header":
-                        attempt = part.header.attempt
+                        attempt, data, complete, at = part.header.attempt, b"", False, 0
                     case "chunk":
                         if part.chunk.offset != at:
                             self.errors.append(f"log of {task_id}: a chunk at {part.chunk.offset}, expected at {at}")

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.chains import sights
 from chaos.findings import Finding
-from chaos.history import Fate, History, Launched, Listed, Read
+from chaos.history import History, Launched, Listed, Read
 from chaos.programs import random_spec
 from chaos.seen import Attempt
-from chaos.strike import Strike
 from chaos.translate import Start
 
 Key = tuple[str, int]
 """Uid and attempt."""
 
-_LAST_WORDS_SECONDS = 3.0  # so long a server whose keeper has died may go on to answer
 _UPTIME_STEP = 0.02  # /proc/uptime counts hundredths of a second
 
 
@@ -84,14 +80,17 @@ class Evidence:
                 at = line.since_boot - self.history.since_boot(0)
                 yield Start(line.task_id, line.uid, line.attempt, at - _UPTIME_STEP, at + _UPTIME_STEP)
 
-    def judge(self, strikes: Sequence[Strike]) -> Iterator[Finding]:
-        """Yield each contradiction."""
+    def judge(self, shims_killed: Collection[str]) -> Iterator[Finding]:
+        """Yield each contradiction; LOST may be only what belongs to these runs, whose shims were killed."""
         yield from self._more_than_once("start", "an attempt starts at most once")
         yield from self._more_than_once("cleanup", "a cleanup runs at most once an attempt")
         yield from self._without_a_task()
-        blind = [self._blind_window(strike) for strike in strikes if strike.kills_keeper]
         for key, attempt in self.attempts.items():
-            for why in (*self._ending(key, attempt), *self._cleaned_up(key, attempt), *self._lost(key, attempt, blind)):
+            for why in (
+                *self._ending(key, attempt),
+                *self._cleaned_up(key, attempt),
+                *_lost(key, attempt, shims_killed),
+            ):
                 shown = [str(attempt), *(str(line) for each in self.lines.values() for line in each.get(key, ()))]
                 yield Finding("the site says of an end what the task knows", f"{key[0]} attempt {key[1]}: {why}", shown)
         yield from self._logs()
@@ -138,27 +137,6 @@ class Evidence:
             if line.value != f"{attempt.state}:{code}:{signal}":
                 yield f"its cleanup was told {line.value}"
 
-    def _lost(self, key: Key, attempt: Attempt, blind: list[tuple[float, float]]) -> Iterator[str]:
-        """LOST is for what lived, or was starting, when a keeper died; if the kernel tells exits, not even for all."""
-        if attempt.state != "LOST":
-            return
-        created = self.history.moment(attempt.times.started or attempt.times.created)
-        ended = self.history.moment(attempt.times.ended)
-        if not any(begin <= ended and created <= end for begin, end in blind):
-            yield "LOST, and no keeper was killed in its time"
-        for line in self.lines["exit"].get(key, ()) if _kernel_tells_exits() else ():
-            at = line.since_boot - self.history.since_boot(0)
-            if not any(begin - _UPTIME_STEP <= at <= end for begin, end in blind):
-                yield f"LOST, and it exited at {at:.2f} when a keeper was there: blind were {blind}"
-
-    def _blind_window(self, strike: Strike) -> tuple[float, float]:
-        """Return from when to when what ended may be unknown for ever, because a keeper was killed."""
-        answered = [call for call in self.history.calls if call.fate in (Fate.ANSWERED, Fate.REFUSED)]
-        # What ends while there is no server, only the keeper knows.
-        begin = max((call.end for call in answered if call.end < strike.start), default=0.0)
-        end = min((call.end for call in answered if call.start > strike.end + _LAST_WORDS_SECONDS), default=math.inf)
-        return begin - 1.0, end
-
     def _logs(self) -> Iterator[Finding]:
         for call in self.history.calls:
             if isinstance(answer := call.answer, Read) and answer.data.startswith("begin "):
@@ -170,14 +148,17 @@ class Evidence:
                     yield Finding("a complete output is complete", str(call), [answer.data[-80:]])
 
 
+def _lost(key: Key, attempt: Attempt, shims_killed: Collection[str]) -> Iterator[str]:
+    run = f"{key[0]}/{key[1]}"
+    if attempt.state == "LOST" and run not in shims_killed:
+        yield "LOST, and nobody killed its shim"
+    if attempt.outcome.cleanup.endswith("unknown") and f"{run}/cleanup" not in shims_killed:
+        yield "what became of its cleanup is unknown, and nobody killed the shim of that"
+
+
 def _specs(history: History) -> Iterator[tuple[str, str]]:
     for call in history.calls:
         if isinstance(answer := call.answer, Launched):
             yield answer.status.uid, answer.spec
         elif isinstance(answer, Listed):
             yield from ((status.uid, spec) for status, spec in answer.tasks)
-
-
-def _kernel_tells_exits() -> bool:
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int(minor)) >= (6, 15)  # PIDFD_GET_INFO with PIDFD_INFO_EXIT

@@ -79,7 +79,7 @@ class Game:
         self.findings += chains.judge(self.history)
         self.findings += watches.judge(self.history)
         strikes = [*self.killer.strikes, *self._traps.strikes]
-        self.findings += told.judge(strikes)
+        self.findings += told.judge(self.killer.shims_killed)
         self.findings += deadlines.judge(told, self.history, strikes)
         self.findings += orders.judge(self.history.calls, told.starts())
         self.findings += records.judge(self.site.directory / "state" / "audit", told)

@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.agent import farspawnd, plain_environment
 
 from chaos.traps import Traps
-from farspawn_core import proc, spawn
+from farspawn_core import proc, shim, spawn
 from farspawn_core._libc import become_subreaper
 
 PATIENCE = 60.0
@@ -28,7 +28,7 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 20),
     ("grpc.max_reconnect_backoff_ms", 200),
 )
-_COOKIE = "FARSPAWN_TASK_UID"
+_UID = "FARSPAWN_TASK_UID"
 
 
 class Site:
@@ -87,6 +87,13 @@ class Site:
         found = (pid for pid in proc.children(self.keeper) if _is_server(pid)) if self.keeper else iter(())
         return next(found, 0)
 
+    @property
+    def shims(self) -> dict[str, proc.Process]:
+        """The shims that live, by their runs: children of the keeper, or, when theirs has died, of ours."""
+        children = (proc.read(pid) for parent in {self.keeper, os.getpid()} - {0} for pid in proc.children(parent))
+        found = (each for each in children if each is not None and each.alive and each.name == shim.NAME)
+        return {words[1]: each for each in found if len(words := _words(each.pid)) == 2}
+
     def kill_keeper(self) -> None:
         """SIGKILL for the keeper, if there is one."""
         if self.keeper and (process := proc.read(self.keeper)) is not None and process.alive:
@@ -113,7 +120,7 @@ class Site:
 
     def traces(self, uid: str) -> list[proc.Process]:
         """Return the live processes that carry this uid."""
-        found = (proc.read(pid) for pid in proc.everything() if proc.environment_value(pid, _COOKIE) == uid)
+        found = (proc.read(pid) for pid in proc.everything() if proc.environment_value(pid, _UID) == uid)
         return [process for process in found if process is not None and process.alive]
 
     def below(self) -> list[proc.Process]:
@@ -189,9 +196,12 @@ def _ended_children() -> Iterator[tuple[int, int]]:
 
 
 def _is_server(pid: int) -> bool:
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
     # Not anywhere: the keeper's own command, which a child has until its program is executed, holds it too.
-    return words[1:4] == [b"-P", b"-m", b"farspawn_server.rpc"]
+    return _words(pid)[1:4] == ["-P", "-m", "farspawn_server.rpc"]
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes()).split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []

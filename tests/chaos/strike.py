@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What was done, from `start` until it was over; `kills_keeper`: the keeper may have died of it."""
+    """What was done, from `start` until it was over."""
 
     kind: str
     start: float
     end: float
-    kills_keeper: bool

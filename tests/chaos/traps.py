@@ -49,8 +49,7 @@ class Traps:
             flag.touch(exist_ok=False)
         except FileExistsError:
             at = self._history.moment(flag.stat().st_mtime_ns)
-            killed = victim == "both" or (victim == "self") == name.startswith("keeper.")
-            self.strikes.append(Strike(f"{name}:{victim}", at, at, kills_keeper=killed))
+            self.strikes.append(Strike(f"{name}:{victim}", at, at))
             self._history.note(f"{name}:{victim}", at)
-            return killed
+            return victim == "both" or (victim == "self") == name.startswith("keeper.")
         return False

@@ -52,8 +52,8 @@ def farspawnd(*options: str) -> list[str]:
 
 
 def plain_environment() -> dict[str, str]:
-    """Return our environment without what would configure an agent or a client."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("FARSPAWN")}
+    """Return our environment without what would configure an agent or a client, but with the shim to be tested."""
+    return {n: value for n, value in os.environ.items() if n == "FARSPAWN_SHIM" or not n.startswith("FARSPAWN")}
 
 
 class Agent:
@@ -240,12 +240,6 @@ class Agent:
             proc.send(process, signal.SIGKILL)
         print(self.log)  # pytest shows it beside a failure
         assert not left, f"left over when the agent had ended: {left}"
-
-    def forgive(self) -> None:
-        """End what is left of tasks without failing for it. For tests that kill the keeper, whose doing it is."""
-        for process in self._left():
-            proc.send(process, signal.SIGKILL)
-        until(lambda: not self._left())
 
     def _note_processes(self) -> None:
         self._known |= {process.key for process in self.task_processes()}

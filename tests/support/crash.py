@@ -10,6 +10,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ import grpc
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2
-from farspawn_core import proc
+from farspawn_core import proc, shim
 from support.agent import Agent, farspawnd, plain_environment
 from support.waiting import PATIENCE, until
 
@@ -106,6 +107,13 @@ class CrashAgent(Agent):
         """Kill the keeper; its server ends by itself, and another keeper is started."""
         os.kill(self.keeper_pid, signal.SIGKILL)  # our child; `_start_again` reaps it after this
 
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Kill keeper and server, and start none again before the end of this."""
+        with self._starting:
+            self.kill_keeper()
+            yield
+
     def reload(self) -> int:
         """Run `farspawnd reload` and return its exit code."""
         command = farspawnd("--state", str(self.state), "reload")
@@ -143,9 +151,21 @@ class CrashAgent(Agent):
         assert set(self.deaths) <= set(_EXPECTED_ENDS), self.deaths
 
 
+def shim_of(run: str) -> proc.Process:
+    """Return the shim of a run that lives."""
+    return next(each for each in _alive() if each.name == shim.NAME and _words(each.pid) == [shim.NAME, run])
+
+
 def marked(directory: Path) -> list[proc.Process]:
     """Return every live process that carries this directory's mark."""
     return [process for process in _alive() if proc.environment_value(process.pid, MARK) == str(directory)]
+
+
+def _words(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="ascii").split("\0")[:-1]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _alive() -> Iterator[proc.Process]:

@@ -24,6 +24,7 @@ ENDS_AT_ONCE = SAYS_SO + "exit 7"
 WAITS = SAYS_SO + _WAIT + "exit 5"
 WAITS_BESIDE_A_CHILD = _OUTLIVED + SAYS_SO + _WAIT + "exit 5"
 LEAVES_A_CHILD_WITH_3 = WAITS_BESIDE_A_CHILD.replace("exit 5", "exit 3")
+LEAVES_A_STUBBORN_CHILD_WITH_3 = "trap '' TERM; " + LEAVES_A_CHILD_WITH_3
 ENDS_WITH_7_ON_SIGTERM = "trap 'exit 7' TERM; " + SAYS_SO + _WAIT + "exit 5"
 REFUSES_SIGTERM = f"trap '' TERM; {_OUTLIVED}{SAYS_SO}exec sleep 1000"
 FAILS_ONCE = SAYS_SO + _WAIT + "[ $FARSPAWN_ATTEMPT -gt 1 ] || exit 3; exit 0"
@@ -55,6 +56,7 @@ class Scene:
         *,
         cleanup: str = "",
         restart: task_pb2.RestartPolicy | None = None,
+        stop: task_pb2.StopPlan | None = None,
     ) -> task_pb2.TaskSpec:
         """Return a spec whose processes are known for this test's."""
         return task_pb2.TaskSpec(
@@ -63,6 +65,7 @@ class Scene:
             working_directory=str(self._path),
             cleanup=task_pb2.Cleanup(argv=shell(cleanup), timeout=span(60)) if cleanup else None,
             restart=restart,
+            stop=stop,
         )
 
     def add_gate(self, name: str) -> None:
@@ -75,6 +78,10 @@ class Scene:
     def let_one_pass(self, name: str) -> None:
         """Let whoever waits at a gate go on, or whoever comes next."""
         os.write(self._gates[name], b"\n")
+
+    def let_all_pass(self, name: str) -> None:
+        """Let thousands go on."""
+        os.write(self._gates[name], b"\n" * 4096)
 
     def open_gates(self) -> None:
         """Let everybody pass who comes."""

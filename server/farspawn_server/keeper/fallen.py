@@ -2,7 +2,7 @@
 
 The keeper is the next subreaper above its shims: what a dead one leaves becomes the keeper's own child. So a child that
 is neither the server nor a shim has fallen. A shim that an earlier keeper started leaves its orphans to somebody else:
-of those we have what the shim said, its leader, and the cgroup.
+of those we have the leader, as the shim wrote it down, and the cgroup.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ class Fallen:
     def _roots(self) -> Iterator[int]:
         yield from (pid for pid in proc.children(os.getpid()) if not self._expected(pid))
         for run in self._runs:
-            leader = run.leader
-            if leader is not None and (now := proc.read(leader.pid)) is not None and now.key == leader.key:
+            if (leader := run.head.find_leader()) is not None:
                 yield leader.pid
             if run.group is not None:
                 yield from run.group.pids()

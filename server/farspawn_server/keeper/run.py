@@ -7,9 +7,9 @@ import socket
 from dataclasses import dataclass, field
 
 from farspawn_core.cgroup import Cgroup
-from farspawn_core.proc import Process
 from farspawn_core.shim import Report, Stage
 from farspawn_server.keeper.messages import Ended, Failure, Holding, Outputs, Spent
+from farspawn_server.keeper.runfile import Head
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Run:
         report: what the shim said last.
         failure: why there never was a shim.
         group: the cgroup of the run.
-        leader: the first process, where the shim is not our child: its orphans are not ours either.
+        head: what the shim had written down, if it is dead.
         dead: the shim is.
         falling: it is dead, and what it left is being ended.
         due: what the shim is to be told again until the socket takes it, by kind.
@@ -37,7 +37,7 @@ class Run:
     report: Report | None = None
     failure: Failure | None = None
     group: Cgroup | None = None
-    leader: Process | None = None
+    head: Head = field(default_factory=Head)
     dead: bool = False
     falling: bool = False
     killing: bool = False
@@ -74,7 +74,17 @@ class Run:
         """Return what the server is told."""
         report = self.report
         if report is None:
-            return Holding(self.uid, failure=self.failure, alive=self.alive, lost=self.lost, shut_down=self.shut_down)
+            executed = self.head.started_at != 0
+            return Holding(
+                self.uid,
+                pid=self.head.leader if executed else 0,
+                started_at=self.head.started_at,
+                started_monotonic=self.head.started_monotonic if executed else 0,
+                failure=self.failure,
+                alive=self.alive,
+                lost=self.lost,
+                shut_down=self.shut_down,
+            )
         failed = report.stage is Stage.FAILED
         return Holding(
             self.uid,

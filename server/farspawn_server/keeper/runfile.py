@@ -12,10 +12,18 @@ import errno
 import fcntl
 import os
 import struct
+import time
+from dataclasses import dataclass
+
+from farspawn_core import proc
+from farspawn_core.proc import Process
 
 # struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid, and padding.
 _FLOCK = struct.Struct("hhqqi0q")
 _WHOLE_FILE = (os.SEEK_SET, 0, 0, 0)
+_HEAD = struct.Struct("<qqq")  # core/shim/protocol.h
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_FORK_SECONDS = 1.0  # what a busy machine may need for it
 
 
 class Evidence(enum.Enum):
@@ -66,6 +74,38 @@ def discard(run: str) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Who leads a run, as its shim wrote it down; times in nanoseconds. 0: not known, or its program was not executed."""
+
+    leader: int = 0
+    started_at: int = 0
+    started_monotonic: int = 0
+
+    def find_leader(self) -> Process | None:
+        """Return the leader; None: it has gone, whoever has its pid now."""
+        process = proc.read(self.leader) if self.leader else None
+        if process is None:
+            return None
+        # Both of the time before the machine slept: a leader from then is not found, a stranger never is.
+        boot = time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+        age = process.start_time * _TICK - self.started_monotonic / 1e9 - boot
+        return process if -2 * _TICK <= age <= _FORK_SECONDS else None
+
+
+def head(run: str) -> Head:
+    """Return what the shim of a run wrote down."""
+    try:
+        descriptor = _open(run)
+    except FileNotFoundError:
+        return Head()
+    try:
+        data = os.pread(descriptor, _HEAD.size, 0)
+    finally:
+        os.close(descriptor)
+    return Head(*_HEAD.unpack(data)) if len(data) == _HEAD.size else Head()
 
 
 def _open(run: str) -> int:

@@ -123,7 +123,7 @@ class Shims:
                 self._identify(run, holder)
             case Evidence.LEFT:
                 run.group = self._starter.group(order.uid)
-                run.dead = True
+                run.dead, run.head = True, runfile.head(run.uid)
                 self._fallen.begin(run)
             case Evidence.NONE | Evidence.UNHELD:
                 started = self._starter.start(order)
@@ -292,8 +292,10 @@ class Shims:
         evidence, holder = runfile.look(run.uid)
         if evidence is not Evidence.HELD:
             self._shim_ended(run)
-        elif holder != run.pid:
+            return
+        if holder != run.pid:
             self._identify(run, holder)
+        _continue(holder)  # one that is stopped does not dial
 
     def _connect(self, run: Run, link: socket.socket) -> None:
         run.link = link
@@ -391,9 +393,6 @@ class Shims:
                 run.group, status=report.status, struck=report.struck, at=report.ended_at
             )
             failpoint.reach("keeper.exit.heard")
-        if not run.child and run.leader is None and report.stage is shim.Stage.RUNNING:
-            leader = proc.read(report.pid)
-            run.leader = leader if leader is not None and leader.parent == run.pid else None
         self._say(run)
         if not settled and report.stage is not shim.Stage.STARTING:
             failpoint.reach("keeper.spawn.told")
@@ -401,21 +400,24 @@ class Shims:
             failpoint.reach("keeper.exit.told")
 
     def _shim_ended(self, run: Run) -> None:
-        """Take in that a shim is dead: by FORGET, or killed."""
+        """Take in that a shim is dead: by FORGET, killed, or because another one had the run already."""
         while self._hear(run):
             pass  # what it said last
         self._foreign.discard(run)
         self._hang_up(run)
         self._note_distance(run)
+        if run.report is None:
+            evidence, holder = runfile.look(run.uid)
+            if evidence is Evidence.HELD:
+                self._identify(run, holder)  # an earlier keeper's: it was slower than that keeper's death
+                return
+            if evidence is not Evidence.LEFT and runfile.discard(run.uid):
+                run.failure = Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME)
         run.due.clear()
         for ask in self._asks.give_up(run.uid):
             self._refuse(ask)
-        held = run.report is None or run.report.alive
-        if run.report is None and runfile.look(run.uid)[0] is Evidence.UNHELD and runfile.discard(run.uid):
-            run.failure = Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME)
-            held = False
-        run.dead = True
-        if held:
+        run.dead, run.head = True, runfile.head(run.uid)
+        if run.failure is None and (run.report is None or run.report.alive):
             note("shim killed", run=run.uid, pid=run.pid)
             self._fallen.begin(run)
         self._say(run)

@@ -98,7 +98,7 @@ async def serve(
         supervisor.policy = configure.policy(settings, hello.controllers)
         await supervisor.recover(link, hello)
     except ConnectionError as error:
-        # Never to be called serving: whoever believed it could lose an exit that the next keeper is still to adopt.
+        # Never to be called serving: nobody is there who could start anything.
         log.warning("not recovered", extra={"error": str(error)})
         _end(1)
     collecting = asyncio.create_task(collect_rarely())

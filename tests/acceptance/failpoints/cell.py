@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from functools import partial
 import grpc
 from support.agent import FINAL, short_directory
 from support.audit import audit_lines
-from support.crash import CrashAgent, marked
+from support.crash import CrashAgent, marked, shim_of
 from support.evidence import ENDS_AT_ONCE, WAITS, Line, Scene
 from support.history import Recorder
 from support.tasks import shell
@@ -28,6 +29,17 @@ Ending = tuple[str, int, "task_pb2.Cause.ValueType"]
 
 COMPLETED = task_pb2.CAUSE_COMPLETED
 STOPPED = task_pb2.CAUSE_STOP_REQUESTED
+LOST: Ending = ("", 0, task_pb2.CAUSE_SUPERVISION_LOST)
+"""Only for a task whose shim was killed."""
+CLEANED_UP = ("exit_code", 6)
+CLEANUP_LOST = (None, 0)
+
+_STATES = {
+    "exit_code": task_pb2.TASK_STATE_EXITED,
+    "signal": task_pb2.TASK_STATE_EXITED,
+    "errno": task_pb2.TASK_STATE_FAILED,
+    "": task_pb2.TASK_STATE_LOST,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +47,29 @@ class Actor:
     """A task of a scenario.
 
     Attributes:
-        ending: how its last attempt must end, if that is not lost.
-        waits: its process waits until the agent is back: if it ever ran, its exit must be known.
+        endings: how each of its attempts must end.
+        cleanup: the script of its cleanup command.
+        cleaned_up: how that must end.
     """
 
     task_id: str
     argv: Sequence[str]
-    ending: Ending
-    waits: bool = False
+    endings: Sequence[Ending]
     cleanup: str = ""
+    cleaned_up: tuple[str | None, int] = CLEANED_UP
     restart: task_pb2.RestartPolicy | None = None
+    stop: task_pb2.StopPlan | None = None
 
 
 # They were there before the crash, and notice nothing of it.
-ENDED_BEFORE = Actor(task_id="ended-before", argv=shell(ENDS_AT_ONCE), ending=("exit_code", 7, COMPLETED))
-STEADY = Actor(task_id="steady", argv=shell(WAITS), ending=("exit_code", 5, COMPLETED), waits=True)
+ENDED_BEFORE = Actor(task_id="ended-before", argv=shell(ENDS_AT_ONCE), endings=[("exit_code", 7, COMPLETED)])
+STEADY = Actor(task_id="steady", argv=shell(WAITS), endings=[("exit_code", 5, COMPLETED)])
 
 
 @dataclass
 class Cell:
     """A cell of the matrix, while it runs."""
 
-    place: str
-    victim: str
     agent: CrashAgent
     scene: Scene
     recorder: Recorder
@@ -77,7 +89,7 @@ class Cell:
             list(threads.map(self._launch, actors))
 
     def _launch(self, actor: Actor) -> None:
-        spec = self.scene.spec(actor.argv, cleanup=actor.cleanup, restart=actor.restart)
+        spec = self.scene.spec(actor.argv, cleanup=actor.cleanup, restart=actor.restart, stop=actor.stop)
         request = pb.LaunchTaskRequest(task_id=actor.task_id, spec=spec)
         status = self.recorder.note(self.agent.call(self.agent.stub.LaunchTask, request).task.status)
         self.uids[actor.task_id] = status.uid
@@ -99,6 +111,14 @@ class Cell:
             self.agent.call(self.agent.stub.DeleteTask, pb.DeleteTaskRequest(task_id=actor.task_id))
         except grpc.RpcError as error:
             assert error.code() is grpc.StatusCode.NOT_FOUND  # noqa: PT017  # the message is of no interest
+
+    def shim_of(self, actor: Actor, run: str = "") -> proc.Process:
+        """Return the shim of a task's first attempt, or with "/cleanup" that of the cleanup after it."""
+        return shim_of(f"{self.uids[actor.task_id]}/1{run}")
+
+    def signal_shim(self, actor: Actor, number: int = signal.SIGKILL, *, run: str = "") -> None:
+        """Signal it."""
+        assert proc.send(self.shim_of(actor, run), number)
 
     def until_ended(self, *actors: Actor) -> None:
         """Wait until tasks have ended."""
@@ -139,8 +159,7 @@ class Cell:
             name: uid for name, uid in self.uids.items() if name not in self.deleted
         }
         for name, status in final.items():
-            self._check_outcome(self.actors[name], status)
-            self._check_evidence(self.actors[name], status)
+            self._check_endings(self.actors[name], status)
         self._check_ran_once()
         self._check_audit()
         self.recorder.until_seen(max(status.revision for status in final.values()))
@@ -150,36 +169,22 @@ class Cell:
         self.agent.check_log()
         self.agent.check_deaths()
 
-    def _check_outcome(self, actor: Actor, status: task_pb2.TaskStatus) -> None:
-        outcome = status.outcome
-        assert not outcome.survivors
-        assert status.state != task_pb2.TASK_STATE_LOST, f"{actor.task_id} is LOST, and no shim was killed: {outcome}"
-        kind, value, cause = actor.ending
-        if kind == "errno":
-            assert status.state == task_pb2.TASK_STATE_FAILED
-            assert outcome.launch_failure.error_number == value
-        else:
-            assert status.state == task_pb2.TASK_STATE_EXITED
-            assert (outcome.WhichOneof("ending"), getattr(outcome, kind)) == (kind, value), (
-                f"{actor.task_id}: {outcome}"
-            )
-        assert outcome.cause == cause, f"{actor.task_id}: {outcome}"
-
-    def _check_evidence(self, actor: Actor, status: task_pb2.TaskStatus) -> None:
-        """An attempt that exited ran; and so did the cleanup after it."""
+    def _check_endings(self, actor: Actor, status: task_pb2.TaskStatus) -> None:
+        """Each attempt ended as it had to; and it, and the cleanup after it, left evidence."""
         attempts = [(each.number, each.state, each.outcome) for each in status.earlier_attempts]
         attempts.append((status.attempt, status.state, status.outcome))
+        assert [number for number, _, _ in attempts] == list(range(1, len(actor.endings) + 1)), status
         started, cleaned = self._runs(self.scene.started()), self._runs(self.scene.cleaned())
-        assert [number for number, _, _ in attempts] == list(range(1, status.attempt + 1))
-        for number, state, outcome in attempts:
+        for (number, state, outcome), ending in zip(attempts, actor.endings, strict=True):
+            assert (state, _ending(outcome)) == (_STATES[ending[0]], ending), f"{actor.task_id}: {status}"
+            assert not outcome.survivors
             run = (status.uid, number)
             if state == task_pb2.TASK_STATE_EXITED:
                 assert run in started, f"{actor.task_id} exited and never ran"
-            assert state != task_pb2.TASK_STATE_LOST, f"attempt {number} of {actor.task_id} is LOST: {outcome}"
             if actor.cleanup:
                 assert run in cleaned, f"no cleanup after {actor.task_id}"
-                assert outcome.cleanup.WhichOneof("ending") == "exit_code", outcome
-                assert outcome.cleanup.exit_code == 6
+                how = outcome.cleanup.WhichOneof("ending"), outcome.cleanup.exit_code
+                assert how == actor.cleaned_up, f"{actor.task_id}: {status}"
 
     def _check_ran_once(self) -> None:
         for lines in (self.scene.started(), self.scene.cleaned()):
@@ -199,6 +204,13 @@ class Cell:
         return {(line.uid, line.attempt) for line in lines}
 
 
+def _ending(outcome: task_pb2.Outcome) -> Ending:
+    if outcome.HasField("launch_failure"):
+        return "errno", outcome.launch_failure.error_number, outcome.cause
+    how = outcome.WhichOneof("ending")
+    return how or "", outcome.signal if how == "signal" else outcome.exit_code, outcome.cause
+
+
 @contextmanager
 def cell(place: str = "", victim: str = "self") -> Iterator[Cell]:
     """Start an agent with a failpoint that is held back, and two tasks that are there already."""
@@ -206,7 +218,7 @@ def cell(place: str = "", victim: str = "self") -> Iterator[Cell]:
         scene = Scene(directory)
         try:
             with Recorder(agent.stub) as recorder:
-                made = Cell(place, victim, agent, scene, recorder)
+                made = Cell(agent, scene, recorder)
                 made.launch(STEADY, ENDED_BEFORE)
                 made.until_started(STEADY)
                 made.until_ended(ENDED_BEFORE)

@@ -41,10 +41,10 @@ class Scenario(ABC):
 class Launch(Scenario):
     """One program that stays, one that ends at once, one that does not exist: launched together."""
 
-    stays = Actor(task_id="stays", argv=shell(WAITS_BESIDE_A_CHILD), ending=("exit_code", 5, COMPLETED), waits=True)
-    quick = Actor(task_id="quick", argv=shell(ENDS_AT_ONCE), ending=("exit_code", 7, COMPLETED))
+    stays = Actor(task_id="stays", argv=shell(WAITS_BESIDE_A_CHILD), endings=[("exit_code", 5, COMPLETED)])
+    quick = Actor(task_id="quick", argv=shell(ENDS_AT_ONCE), endings=[("exit_code", 7, COMPLETED)])
     missing = Actor(
-        task_id="missing", argv=["/nowhere/to/be/found"], ending=("errno", ENOENT, task_pb2.CAUSE_LAUNCH_FAILED)
+        task_id="missing", argv=["/nowhere/to/be/found"], endings=[("errno", ENOENT, task_pb2.CAUSE_LAUNCH_FAILED)]
     )
 
     def act(self, cell: Cell) -> None:
@@ -57,12 +57,12 @@ class Stop(Scenario):
     polite = Actor(
         task_id="polite",
         argv=shell(ENDS_WITH_7_ON_SIGTERM),
-        ending=("exit_code", 7, STOPPED),
+        endings=[("exit_code", 7, STOPPED)],
     )
     stubborn = Actor(
         task_id="stubborn",
         argv=shell(REFUSES_SIGTERM),
-        ending=("signal", 9, STOPPED),
+        endings=[("signal", 9, STOPPED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -79,7 +79,7 @@ class Stop(Scenario):
 class Exit(Scenario):
     """A task that ends by itself."""
 
-    leaver = Actor(task_id="leaver", argv=shell(WAITS), ending=("exit_code", 5, COMPLETED))
+    leaver = Actor(task_id="leaver", argv=shell(WAITS), endings=[("exit_code", 5, COMPLETED)])
 
     def prepare(self, cell: Cell) -> None:
         cell.launch(self.leaver)
@@ -92,11 +92,10 @@ class Exit(Scenario):
 class ExitBeforeItsChild(Scenario):
     """A task that ends by itself and leaves a child in a session of its own."""
 
-    # Its exit is stored while the child still lives, so it is known before the task has ended.
     leaver = Actor(
         task_id="leaver",
         argv=shell(LEAVES_A_CHILD_WITH_3),
-        ending=("exit_code", 3, COMPLETED),
+        endings=[("exit_code", 3, COMPLETED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -114,7 +113,7 @@ class CleanUp(Scenario):
         task_id="tidy",
         argv=shell(WAITS),
         cleanup=CLEANS_UP_WITH_6,
-        ending=("exit_code", 5, COMPLETED),
+        endings=[("exit_code", 5, COMPLETED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -125,8 +124,8 @@ class CleanUp(Scenario):
         cell.scene.let_one_pass(self.tidy.task_id)
 
 
-class CleanUpAfterAdoption(CleanUp):
-    """The same, of a task whose own keeper died before: to the one that adopted it, its cleanup is nothing special."""
+class CleanUpUnderTheNextKeeper(CleanUp):
+    """The same, of a task whose shim has dialled the next keeper: its cleanup's shim is that keeper's own child."""
 
     def prepare(self, cell: Cell) -> None:
         super().prepare(cell)
@@ -142,7 +141,7 @@ class Restart(Scenario):
         task_id="phoenix",
         argv=shell(FAILS_ONCE),
         restart=task_pb2.RestartPolicy(mode=task_pb2.RESTART_MODE_ON_FAILURE, initial_backoff=span(0.02)),
-        ending=("exit_code", 0, COMPLETED),
+        endings=[("exit_code", 3, COMPLETED), ("exit_code", 0, COMPLETED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -168,16 +167,15 @@ class Delete(Scenario):
 class Recover(Scenario):
     """The server is killed while one task ends and another is being stopped."""
 
-    # The keeper has its exit, and the server stores it only after the places of recovery.
     leaver = Actor(
         task_id="leaver",
         argv=shell(WAITS),
-        ending=("exit_code", 5, COMPLETED),
+        endings=[("exit_code", 5, COMPLETED)],
     )
     stubborn = Actor(
         task_id="stubborn",
         argv=shell(REFUSES_SIGTERM),
-        ending=("signal", 9, STOPPED),
+        endings=[("signal", 9, STOPPED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -194,8 +192,8 @@ class Recover(Scenario):
         cell.agent.kill_server_only()
 
 
-class Adopt(Recover):
-    """The same with the keeper killed: what lives is adopted, what has ended is lost."""
+class Dial(Recover):
+    """The same with the keeper killed: shims dial the next one, one of them with an exit that nobody else knows."""
 
     def kill(self, cell: Cell) -> None:
         cell.agent.kill_keeper_only()
@@ -207,7 +205,7 @@ class Reload(Scenario):
     leaver = Actor(
         task_id="leaver",
         argv=shell(WAITS),
-        ending=("exit_code", 5, COMPLETED),
+        endings=[("exit_code", 5, COMPLETED)],
     )
 
     def prepare(self, cell: Cell) -> None:
@@ -234,17 +232,18 @@ SCENARIOS: Mapping[str, tuple[type[Scenario], ...]] = {
     "server.cleanup.": (CleanUp,),
     "server.restart.": (Restart,),
     "server.delete.": (Delete,),
-    "server.recovery.": (Recover, Adopt),
+    "server.recovery.": (Recover, Dial),
     "keeper.reload.": (Reload,),
-    "keeper.shim.": (Reload,),
+    "keeper.shim.": (Dial,),
 }
 """What leads through a place, by the beginning of its name."""
 
 MORE: Mapping[str, tuple[type[Scenario], ...]] = {
     "keeper.spawn.": (CleanUp, Restart),
     "keeper.exit.": (ExitBeforeItsChild, CleanUp, Restart),
-    "server.cleanup.": (CleanUpAfterAdoption,),
+    "server.cleanup.": (CleanUpUnderTheNextKeeper,),
     "server.exit.": (ExitBeforeItsChild,),
+    "keeper.shim.": (Reload,),
 }
 """Other ways through the same places: slow, by their number."""
 

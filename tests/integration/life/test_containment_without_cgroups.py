@@ -75,7 +75,7 @@ def test_a_site_says_that_it_has_no_cgroups(bare_agent: Agent) -> None:
         (LEAVES_A_MISNAMED_MEMBER, 1),
         (HIDES_UNDER_ITS_PARENT, 3),
     ],
-    ids=["sessions", "daemon", "no cookie", "a false cookie", "no cookie and a session"],
+    ids=["sessions", "daemon", "no environment", "a false uid", "no environment and a session"],
 )
 def test_every_session_and_orphan_is_gone_with_its_task(
     bare_agent: Agent, body: str, size: int, how: task_pb2.StopPlan

@@ -111,7 +111,7 @@ def has_lost_its_leader(agent: Agent, task_id: str) -> bool:
     return status_of(agent.stub, task_id).times.HasField("leader_exited")
 
 
-def test_what_a_leader_leaves_without_a_cookie_is_stopped_too(agent: Agent) -> None:
+def test_what_a_leader_leaves_without_an_environment_is_stopped_too(agent: Agent) -> None:
     task_id = launch(agent.stub, reporting(LEAVES_A_NAMELESS_MEMBER), stop=plan(linger=3600)).status.task_id
     (left,) = members(agent.stub, task_id, 1)
 

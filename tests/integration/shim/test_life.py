@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from support.hanging import hung_program
 from support.shim import RUN, TOKEN, OneShim
-from support.waiting import PATIENCE
+from support.waiting import PATIENCE, until
 
-from farspawn_core import Phase, shim
+from farspawn_core import Phase, cgroup, shim
 from farspawn_core.shim import Stage
 
 NOBODY = (65534, 65534, (65534,))
@@ -54,8 +54,10 @@ def test_it_dials_the_next_keeper_and_tells_all_it_knows(tmp_path: Path) -> None
 
 
 def test_an_exit_while_no_keeper_lives_is_told_to_the_next(tmp_path: Path) -> None:
-    with OneShim(tmp_path, ["sh", "-c", "read x; exit 9"], open_input=True) as run:
-        run.send(shim.write(1, 0, b"go\n", end=True))
+    script = "while [ ! -e go ]; do :; done; exit 9"
+    with OneShim(tmp_path, ["sh", "-c", script], cwd=str(tmp_path)) as run:
+        run.until("running")
+        (tmp_path / "go").touch()
         run.link.close()
         here = os.getcwd()
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
@@ -78,6 +80,17 @@ def test_a_shim_whose_run_is_over_and_whose_state_directory_is_gone_ends(tmp_pat
         run.link.close()
 
         shutil.rmtree(state)
+
+        assert run.wait() == 0
+
+
+def test_a_shim_whose_run_is_over_and_whose_run_file_is_gone_ends(tmp_path: Path) -> None:
+    """Its task was deleted, and the keeper died before it could say so."""
+    with OneShim(tmp_path, ["true"]) as run:
+        run.until("over")
+        run.link.close()
+
+        (tmp_path / "logs" / "run").unlink()
 
         assert run.wait() == 0
 
@@ -239,3 +252,61 @@ def test_a_message_that_is_no_message_is_passed_over(tmp_path: Path) -> None:
         run.send(shim.members(3))
 
         assert isinstance(run.answer(), shim.Members)
+
+
+def test_a_leader_that_makes_its_parent_its_tracer_is_not_taken_for_ended(tmp_path: Path) -> None:
+    script = (
+        "import ctypes, os, signal\n"
+        "ctypes.CDLL(None).ptrace(0, 0, None, None)\n"  # PTRACE_TRACEME
+        "signal.signal(signal.SIGUSR1, lambda *_: None)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "print('went on', flush=True)\n"
+        "os._exit(6)\n"
+    )
+    with OneShim(tmp_path, ["python3", "-c", script]) as run:
+        over = run.until("over")
+
+        assert (over.stage, os.waitstatus_to_exitcode(over.status)) == (Stage.ENDED, 6)
+        assert run.output() == b"went on\n"
+
+
+def test_a_failure_with_the_longest_path_is_told_as_one(tmp_path: Path) -> None:
+    path = "/" + "x/" * 2040 + "program"
+    with OneShim(tmp_path, [path], programs=[path]) as run:
+        over = run.until("over")
+
+        assert (over.stage, over.error, over.step) == (Stage.FAILED, errno.ENOENT, Phase.PROGRAM)
+        assert path.startswith(over.path)
+        assert len(over.path) > 4000
+
+
+def test_a_run_of_which_only_the_leader_has_ended_is_not_looked_at_again_and_again(tmp_path: Path) -> None:
+    home = cgroup.home()
+    if home is None:
+        pytest.skip("needs a cgroup (v2) that we may divide: be root, or have one delegated")
+    group = cgroup.make(home, f"quiet-{os.getpid()}")
+    assert group is not None
+    with OneShim(tmp_path, ["sh", "-c", "sleep 600 & exit 0"], group=Path(group.path)) as run:
+        run.until("ended")
+        until(lambda: _state(run.pid) == "S")
+        before = _switches(run.pid)
+
+        began = _uptime()
+        until(lambda: _uptime() > began + 0.5)
+
+        assert _switches(run.pid) - before < 10
+    group.remove()
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _uptime() -> float:
+    return float(Path("/proc/uptime").read_text().split()[0])
+
+
+def _switches(pid: int) -> int:
+    """Return how often a process has gone to sleep."""
+    found = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(found["voluntary_ctxt_switches"])

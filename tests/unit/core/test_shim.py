@@ -23,7 +23,8 @@ def recorded() -> list[bytes]:
 
 def order(**more: object) -> Order:
     fields: dict[str, object] = {
-        "run": "task/1", "token": b"t" * 32, "prefix": "logs/task.1", "argv": ["a", ""], "env": {"A": "1"},
+        "run": "task/1", "token": b"t" * 32, "run_file": "logs/task.1",
+        "prefix": "logs/task.1", "argv": ["a", ""], "env": {"A": "1"},
         "cwd": "/", "programs": ["/bin/a", "/a"],
     }  # fmt: skip
     return Order(**{**fields, **more})  # type: ignore[arg-type]
@@ -111,7 +112,7 @@ def test_an_order_holds_all_in_the_order_of_the_protocol() -> None:
     assert struct.unpack_from("<32s96s", encoded, 104) == (b"t" * 32, b"task/1".ljust(96, b"\0"))
     assert struct.unpack_from("<2I", encoded, 232) == (7, 8)
     assert encoded[240:].split(b"\0") == [
-        b"logs/task.1", b"/", b"/d", b"/bin/a", b"/a", b"a", b"", b"A=1", b"ab", b"",
+        b"logs/task.1", b"logs/task.1", b"/", b"/d", b"/bin/a", b"/a", b"a", b"", b"A=1", b"ab", b"",
     ]  # fmt: skip
 
 
