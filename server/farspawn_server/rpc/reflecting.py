@@ -16,13 +16,13 @@ from farspawn_server.rpc.refusals import status_of
 from farspawn_server.task.errors import Refusal
 
 
-class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # it ships no types
+class Reflection:
     """grpcio-reflection's, behind the gate."""
 
     def __init__(self, gate: Gate, services: Sequence[str]) -> None:
         """Describe these services."""
-        super().__init__(services)
         self._gate = gate
+        self._reflection: Any = reflection.aio.ReflectionServicer(services)  # it ships no types
 
     async def ServerReflectionInfo(  # noqa: N802  # the contract's name
         self, requests: AsyncIterator[Message], context: grpc.aio.ServicerContext[Any, Any]
@@ -30,7 +30,7 @@ class Reflection(reflection.aio.ReflectionServicer):  # type: ignore[misc]  # it
         """ServerReflectionInfo."""
         try:
             self._gate.admit(context, None)
-            answers = super().ServerReflectionInfo(requests, context)
+            answers = self._reflection.ServerReflectionInfo(requests, context)
             async with aclosing(self._gate.while_admitted(context, None, answers)) as admitted:
                 async for answer in admitted:
                     yield answer

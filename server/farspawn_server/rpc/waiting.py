@@ -7,7 +7,7 @@ single id does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from farspawn_server.task.errors import LimitReachedError
@@ -29,7 +29,7 @@ class Waiting:
         self._held_of: Counter[Owner] = Counter()
 
     @contextmanager
-    def holding(self, caller: Owner, size: int, ids: int = 0) -> Iterator[None]:
+    def holding(self, caller: Owner, size: int, ids: int = 0) -> Generator[None]:
         """Count what a call holds as long as it waits.
 
         Args:
