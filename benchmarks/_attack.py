@@ -21,7 +21,7 @@ from farspawn.v1 import launcher_pb2 as pb
 
 _MANY = 100
 _MOST_CONNECTIONS = 1000  # limits.max_connections of a site whose owner says nothing
-_LARGEST_MESSAGE = 16 << 20
+_LARGEST_MESSAGE = 4 << 20
 
 
 def rapid_reset(address: str) -> Iterator[None]:

@@ -1,9 +1,13 @@
-"""Generate the Python stubs of protos/ under a source root, or check that they are up to date."""
+"""Generate the Python stubs of protos/ under a source root, or check that they are up to date.
+
+The service config goes with them: the client reads it.
+"""
 
 from __future__ import annotations
 
 import argparse
 import filecmp
+import shutil
 import sys
 import tempfile
 from importlib import resources
@@ -14,6 +18,7 @@ from grpc_tools import protoc
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROTOS = REPOSITORY / "protos"
 PACKAGE = Path("farspawn/v1")
+SERVICE_CONFIG = "service_config.json"
 
 
 def generate(root: Path) -> None:
@@ -25,6 +30,7 @@ def generate(root: Path) -> None:
     outputs = [f"--{plugin}_out={root}" for plugin in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *plugins, *outputs, *sources]) != 0:
         sys.exit("protoc failed")
+    shutil.copy(PROTOS / PACKAGE / SERVICE_CONFIG, root / PACKAGE)
 
 
 def drift(committed: Path) -> list[str]:

@@ -3,27 +3,13 @@
 import json
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib import resources
 from pathlib import Path
 
 import grpc
 
 from farspawn._address import Address
 from farspawn._errors import AddressError
-from farspawn._verbs import SERVICE
-
-# What may be repeated when an answer was lost: launches and stops are idempotent
-# by their ids, deletes and reads by nature. SignalTask is not: a second SIGINT
-# means something else to many programs. WriteInput asks what has arrived.
-_REPEATABLE = (
-    "LaunchTask",
-    "StopTask",
-    "Poll",
-    "WatchTasks",
-    "ListTasks",
-    "ReadLogs",
-    "DeleteTask",
-    "GetSite",
-)
 
 # A site takes a hundred calls at a time from one connection; a client with more
 # watches, followed logs and long polls than that opens another, up to so many:
@@ -31,20 +17,10 @@ _REPEATABLE = (
 # those of any grpcio that does not know the key (older than 1.85).
 _MOST_CONNECTIONS = 20
 
+# Which methods may be repeated, and how, is the contract's to say: see launcher.proto.
 _SERVICE_CONFIG = {
+    **json.loads(resources.files("farspawn.v1").joinpath("service_config.json").read_text(encoding="utf-8")),
     "connectionScaling": {"maxConnectionsPerSubchannel": _MOST_CONNECTIONS},
-    "methodConfig": [
-        {
-            "name": [{"service": SERVICE, "method": method} for method in _REPEATABLE],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
 }
 
 # A stream over a network is renewed after so long: a connection that died

@@ -178,7 +178,8 @@ class Client:
         Args:
             task_ids: Which: at least one, at most `Limits.max_poll_tasks`.
             wait: How long the site may wait for a change, at most 5 minutes. None: not at all.
-            since_revision: Tell only what became true after it: the `revision` of the last answer. 0: all.
+            since_revision: Tell only what became true after it: the `revision` of the last answer. 0: all. A long
+                answer is cut: the next one, with its revision, brings the others at once.
             renew_leases: Renew the leases of these tasks.
         """
         call = verbs.poll(task_ids, wait=wait, since_revision=since_revision, renew_leases=renew_leases)

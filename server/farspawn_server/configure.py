@@ -29,8 +29,14 @@ def roster(settings: Settings) -> Roster | None:
     """Return whom the settings let in; None: there are no certificates, and everybody is the owner."""
     if settings.tls is None:
         return None
-    grants = [Grant(grant.identity, Role[grant.role.upper()]) for grant in settings.grants]
+    grants = [Grant(grant.identity, Role[grant.role.upper()], _others(grant.sees)) for grant in settings.grants]
     return Roster(grants, frozenset(settings.denied))
+
+
+def _others(sees: str | tuple[str, ...]) -> tuple[str, ...] | None:
+    if isinstance(sees, str):
+        return {"": None, "own": (), "all": ("*",)}[sees]
+    return sees
 
 
 def limits(settings: Settings) -> Limits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,9 +38,18 @@ class TlsSite(Agent):
         address = f"127.0.0.1:{port}"
         super().__init__(directory, "--config", str(self.config), listen=address, credentials=self.credentials("admin"))
 
-    def configure(self, *, denied: Sequence[str] = (), policy: str = '[policy]\nallow = "any"\n') -> None:
-        """Write the settings; `policy`: more tables."""
-        grants = "".join(f'[[grants]]\nidentity = "{identity}"\nrole = "{role}"\n' for identity, role in GRANTS)
+    def configure(
+        self,
+        *,
+        denied: Sequence[str] = (),
+        policy: str = '[policy]\nallow = "any"\n',
+        sees: Mapping[str, str | Sequence[str]] = {},  # never changed
+    ) -> None:
+        """Write the settings; `policy`: more tables; `sees`: of the grants with these identities."""
+        grants = "".join(
+            f'[[grants]]\nidentity = "{identity}"\nrole = "{role}"\nsees = {sees.get(identity, "")!r}\n'
+            for identity, role in GRANTS
+        )
         files = {"certificate": "site.pem", "key": "site.key", "authorities": "ca.pem"}
         tls = "".join(f'{key} = "{self.pki / name}"\n' for key, name in files.items())
         self.config.write_text(f"denied = {list(denied)!r}\n[tls]\n{tls}{grants}{policy}")
@@ -74,7 +83,9 @@ def tls_site() -> Iterator[TlsSite]:
             site.check_log()
 
 
-def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
+def signed(
+    site: TlsSite, *names: x509.GeneralName, lifetime: dt.timedelta = dt.timedelta(days=1)
+) -> grpc.ChannelCredentials:
     """Return what somebody connects with whom the authority has given a client's certificate with these names.
 
     Its common name is Alice's, which means nothing.
@@ -91,7 +102,7 @@ def signed(site: TlsSite, *names: x509.GeneralName) -> grpc.ChannelCredentials:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(minutes=5))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_after(now + lifetime)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
     )
     if names:

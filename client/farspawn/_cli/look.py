@@ -70,7 +70,10 @@ def poll(settings: Settings, *, renew: bool, task_ids: tuple[str, ...]) -> int:
     """
     with settings.client() as site:
         answer = site.poll(dict.fromkeys(task_ids), renew_leases=renew)
-    known = {status.task_id: status for status in answer.statuses}
+        known = {status.task_id: status for status in answer.statuses}
+        while len(known) + len(answer.unknown_task_ids) < len(set(task_ids)) and answer.statuses:  # it was cut
+            answer = site.poll(dict.fromkeys(task_ids), since_revision=answer.revision)
+            known |= {status.task_id: status for status in answer.statuses}
     statuses = [known[task_id] for task_id in dict.fromkeys(task_ids) if task_id in known]
     if settings.as_json:
         print_document(statuses)

@@ -10,6 +10,9 @@ google.rpc.BadRequest; google.rpc.RetryInfo where trying again helps.
 Any method may answer:
 - INVALID_ARGUMENT, SPEC_INVALID: a field is bad, or no message came at all;
   the violations name each one. Correct it; do not repeat the call as it is.
+  So are fields of LaunchTaskRequest and StopPlan that are not known to this
+  version of the site, by their numbers: a limit must not be dropped in
+  silence. In other requests such fields are ignored.
 - UNAUTHENTICATED, UNAUTHENTICATED: no identity. Present one.
 - PERMISSION_DENIED, POLICY_DENIED: the site's owner does not allow it; the
   metadata names the rule. Ask the owner.
@@ -17,6 +20,18 @@ Any method may answer:
   elsewhere.
 - UNAVAILABLE, READER_TOO_SLOW: nothing of a stream was read for 20 seconds.
   Go on from where it was read to.
+A request is refused that is longer than its method needs: LaunchTask and
+Poll take 2 MiB, WatchTasks and ListTasks 128 KiB, a message of WriteInput
+80 KiB, all others 16 KiB.
+Any method but SignalTask and WriteInput may be repeated, also when it is not
+known whether the first call has arrived: service_config.json beside this
+file tells a gRPC library so, and how. SignalTask may not: a second SIGINT
+means something else to many programs. WriteInput is resumed, see there.
+A client may ping every 5 seconds while a call is open (keepalive of 10
+seconds suits firewalls that drop what is quiet); one that pings more often
+is sent away. To a site over TCP a client without a certificate of its own
+sees a connection that breaks: in most languages UNAVAILABLE, never
+UNAUTHENTICATED.
 A connection carries 100 calls at a time: open watches, followed logs and
 long polls are calls. Beyond that a client's calls wait, unless it opens more
 connections; one Poll or WatchTasks follows any number of tasks.
@@ -152,8 +167,14 @@ class LaunchTaskResponse(google.protobuf.message.Message):
 
     TASK_FIELD_NUMBER: builtins.int
     CREATED_FIELD_NUMBER: builtins.int
+    FORGOTTEN_FIELD_NUMBER: builtins.int
     created: builtins.bool
     """True if this call made the task; false if it existed."""
+    forgotten: builtins.bool
+    """True if the task had ended and was forgotten since, to make room: `task`
+    tells how it ended, and that is all that is known of it. Other methods do
+    not know it. A site remembers this for 7 days, of 10,000 tasks an owner.
+    """
     @property
     def task(self) -> farspawn.v1.task_pb2.Task:
         """The task as it is now: mostly RUNNING, or FAILED; STARTING if the start
@@ -165,9 +186,10 @@ class LaunchTaskResponse(google.protobuf.message.Message):
         *,
         task: farspawn.v1.task_pb2.Task | None = ...,
         created: builtins.bool = ...,
+        forgotten: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["task", b"task"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["created", b"created", "task", b"task"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["created", b"created", "forgotten", b"forgotten", "task", b"task"]) -> None: ...
 
 Global___LaunchTaskResponse: typing_extensions.TypeAlias = LaunchTaskResponse
 
@@ -268,11 +290,15 @@ class PollResponse(google.protobuf.message.Message):
     UNKNOWN_TASK_IDS_FIELD_NUMBER: builtins.int
     REVISION_FIELD_NUMBER: builtins.int
     revision: builtins.int
-    """Pass it as since_revision next time."""
+    """Pass it as since_revision next time. Where the answer was cut, it is that
+    of the last status told.
+    """
     @property
     def statuses(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[farspawn.v1.task_pb2.TaskStatus]:
         """Those of the tasks asked for that changed after since_revision, in the
-        order of their revisions. Empty: `wait` is over and nothing changed.
+        order of their revisions. Empty: `wait` is over and nothing changed. An
+        answer of more than about 2 MiB is cut: ask again with its `revision`, and
+        the others come at once.
         """
 
     @property

@@ -141,6 +141,9 @@ class TaskLauncherServicer(object):
     def Poll(self, request, context):
         """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
         about many tasks at once and delays no other call.
+        - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+        hold all the memory they may (4 MiB: about 128 bytes for each id
+        asked about, and the request's own). Wait for some of them to end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +207,7 @@ class TaskLauncherServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Forgets an ended task and removes its logs.
+        """Forgets an ended task and removes its logs. Its id may be used again.
         - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
         - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
         """

@@ -10,6 +10,9 @@ google.rpc.BadRequest; google.rpc.RetryInfo where trying again helps.
 Any method may answer:
 - INVALID_ARGUMENT, SPEC_INVALID: a field is bad, or no message came at all;
   the violations name each one. Correct it; do not repeat the call as it is.
+  So are fields of LaunchTaskRequest and StopPlan that are not known to this
+  version of the site, by their numbers: a limit must not be dropped in
+  silence. In other requests such fields are ignored.
 - UNAUTHENTICATED, UNAUTHENTICATED: no identity. Present one.
 - PERMISSION_DENIED, POLICY_DENIED: the site's owner does not allow it; the
   metadata names the rule. Ask the owner.
@@ -17,6 +20,18 @@ Any method may answer:
   elsewhere.
 - UNAVAILABLE, READER_TOO_SLOW: nothing of a stream was read for 20 seconds.
   Go on from where it was read to.
+A request is refused that is longer than its method needs: LaunchTask and
+Poll take 2 MiB, WatchTasks and ListTasks 128 KiB, a message of WriteInput
+80 KiB, all others 16 KiB.
+Any method but SignalTask and WriteInput may be repeated, also when it is not
+known whether the first call has arrived: service_config.json beside this
+file tells a gRPC library so, and how. SignalTask may not: a second SIGINT
+means something else to many programs. WriteInput is resumed, see there.
+A client may ping every 5 seconds while a call is open (keepalive of 10
+seconds suits firewalls that drop what is quiet); one that pings more often
+is sent away. To a site over TCP a client without a certificate of its own
+sees a connection that breaks: in most languages UNAVAILABLE, never
+UNAUTHENTICATED.
 A connection carries 100 calls at a time: open watches, followed logs and
 long polls are calls. Beyond that a client's calls wait, unless it opens more
 connections; one Poll or WatchTasks follows any number of tasks.
@@ -336,6 +351,9 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     Poll: _TaskLauncherPollType
     """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
     about many tasks at once and delays no other call.
+    - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+      hold all the memory they may (4 MiB: about 128 bytes for each id
+      asked about, and the request's own). Wait for some of them to end.
     """
 
     WatchTasks: _TaskLauncherWatchTasksType
@@ -381,7 +399,7 @@ class TaskLauncherStub(typing.Generic[_TaskLauncherLaunchTaskType, _TaskLauncher
     """
 
     DeleteTask: _TaskLauncherDeleteTaskType
-    """Forgets an ended task and removes its logs.
+    """Forgets an ended task and removes its logs. Its id may be used again.
     - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
     - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
     """
@@ -491,6 +509,9 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[farspawn.v1.launcher_pb2.PollResponse, collections.abc.Awaitable[farspawn.v1.launcher_pb2.PollResponse]]:
         """Tells how tasks are; with `wait`, as soon as one of them changes. Asks
         about many tasks at once and delays no other call.
+        - RESOURCE_EXHAUSTED, LIMIT_REACHED: the caller's open polls and watches
+          hold all the memory they may (4 MiB: about 128 bytes for each id
+          asked about, and the request's own). Wait for some of them to end.
         """
 
     @abc.abstractmethod
@@ -566,7 +587,7 @@ class TaskLauncherServicer(metaclass=abc.ABCMeta):
         request: farspawn.v1.launcher_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> typing.Union[farspawn.v1.launcher_pb2.DeleteTaskResponse, collections.abc.Awaitable[farspawn.v1.launcher_pb2.DeleteTaskResponse]]:
-        """Forgets an ended task and removes its logs.
+        """Forgets an ended task and removes its logs. Its id may be used again.
         - NOT_FOUND, TASK_NOT_FOUND: no such task; also when it was deleted before.
         - FAILED_PRECONDITION, TASK_NOT_ENDED: stop it first.
         """

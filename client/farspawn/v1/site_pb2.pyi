@@ -346,8 +346,8 @@ class Template(google.protobuf.message.Message):
         name: builtins.str
         """Its name."""
         pattern: builtins.str
-        """Its value must match this regular expression, whole. Empty: see choices
-        and integers.
+        """Its value must match this regular expression, in RE2's syntax, whole.
+        Empty: see choices and integers.
         """
         default_value: builtins.str
         """Its value if none is given. Unset: it must be given."""

@@ -35,15 +35,31 @@ NEEDS: Mapping[str, Role] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever makes a call. Tasks belong to the identity that launched them; an admin sees everybody's."""
+    """Whoever makes a call. Tasks belong to the identity that launched them.
+
+    Attributes:
+        identity: whom their certificate names.
+        role: what they may do.
+        peer: from where, as gRPC says it.
+        others: whose tasks they see besides their own: identities, or beginnings of some before a final `*`.
+    """
 
     identity: Owner
     role: Role
-    peer: str = field(default="", compare=False)  # from where, as gRPC says it
+    peer: str = field(default="", compare=False)
+    others: tuple[str, ...] | None = None  # None: an admin everybody's, all others nobody's
 
     def sees(self, owner: Owner) -> bool:
         """Whether tasks of this owner exist for the caller."""
-        return self.role is Role.ADMIN or owner == self.identity
+        if owner == self.identity:
+            return True
+        if self.others is None:
+            return self.role is Role.ADMIN
+        return any(_covers(each, owner) for each in self.others)
+
+    def may_change(self, owner: Owner) -> bool:
+        """Whether the caller may do more to tasks of this owner than look, as far as their role goes."""
+        return owner == self.identity or (self.role is Role.ADMIN and self.sees(owner))
 
 
 LOCAL = Caller(Owner("local"), Role.ADMIN, "unix:")
@@ -52,16 +68,24 @@ LOCAL = Caller(Owner("local"), Role.ADMIN, "unix:")
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A role for an identity, or for all whose identity begins with what stands before a final `*`."""
+    """A role for an identity, or for all whose identity begins with what stands before a final `*`.
+
+    `others`: see Caller.
+    """
 
     identity: str
     role: Role
+    others: tuple[str, ...] | None = None
 
     def covers(self, identity: str) -> bool:
         """Whether it is for this identity."""
-        if self.identity.endswith("*"):
-            return identity.startswith(self.identity[:-1])
-        return identity == self.identity
+        return _covers(self.identity, identity)
+
+
+def _covers(pattern: str, identity: str) -> bool:
+    if pattern.endswith("*"):
+        return identity.startswith(pattern[:-1])
+    return identity == pattern
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +112,7 @@ class Roster:
         if not fitting:
             raise PolicyDeniedError(f"{identity} has no role at this site: ask its owner for a grant", rule="grants")
         best = max(fitting, key=lambda grant: (not grant.identity.endswith("*"), len(grant.identity)))
-        return Caller(Owner(identity), best.role)
+        return Caller(Owner(identity), best.role, others=best.others)
 
 
 def authorise_renewal(caller: Caller) -> None:

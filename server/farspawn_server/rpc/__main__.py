@@ -84,6 +84,7 @@ async def serve(
     link = KeeperLink(changed=supervisor.hold, drain=drained.set, reconfigure=reconfigure, lost=lost.set)
     server = Server(
         Launcher(supervisor, gate, site_name=settings.name),
+        gate,
         settings.listen,
         certificates,
         settings.limits.max_connections,

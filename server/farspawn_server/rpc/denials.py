@@ -15,7 +15,7 @@ from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn_server.audit import Record, argv_digest
 from farspawn_server.task.errors import PolicyDeniedError, Refusal, UnauthenticatedError
-from farspawn_server.task.rules import MAX_COMMAND_BYTES
+from farspawn_server.task.rules import MAX_COMMAND_STRINGS
 
 READS = frozenset({"GetSite", "Poll", "WatchTasks", "ListTasks", "ReadLogs"})
 """The methods that change nothing; whatever else there is goes on record."""
@@ -59,7 +59,7 @@ def of_refusal(rpc: str, identity: str, peer: str, request: Message | None, erro
 
 
 def _spec(request: Message | None) -> task_pb2.TaskSpec:
-    """Return what was to be launched; an empty one if nothing was, or if it is too long for any command."""
-    if not isinstance(request, pb.LaunchTaskRequest) or request.ByteSize() > 2 * MAX_COMMAND_BYTES:
+    """Return what was to be launched; an empty one if nothing was, or if it has too many strings for any command."""
+    if not isinstance(request, pb.LaunchTaskRequest) or len(request.spec.argv) > MAX_COMMAND_STRINGS:
         return task_pb2.TaskSpec()
     return request.spec

@@ -8,13 +8,16 @@ and where the site's owner said --insecure, everybody is the owner, for nobody e
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import replace
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from google.protobuf.message import Message
 
 from farspawn_server.audit import Record
@@ -72,8 +75,8 @@ class Gate:
             names = {name for kind in ("peer_uri", "peer_dns") for name in facts.get(kind, ())}
             return " ".join(sorted(name.decode(errors="replace") for name in names))
 
-    def admit(self, context: _Context, method: str) -> Caller:
-        """Return the caller of a method of the contract.
+    def admit(self, context: _Context, method: str | None) -> Caller:
+        """Return the caller of a method of the contract; None: of another, which takes any role.
 
         Raises:
             UnauthenticatedError: there is no identity to be had from the connection.
@@ -83,17 +86,36 @@ class Gate:
         if self._roster is None:
             return LOCAL if peer == LOCAL.peer else replace(LOCAL, peer=peer)
         facts = context.auth_context()
-        caller = replace(self._roster.admit(identity(facts), fingerprint(facts)), peer=peer)
-        authorise(caller, method)
+        certificate = _certificate(facts)
+        if _seconds_left(certificate) <= 0:  # TLS looks at it once, and a connection can last
+            raise UnauthenticatedError(f"the certificate has expired: it was good until {certificate.good_until}")
+        caller = replace(self._roster.admit(identity(facts), certificate.fingerprint), peer=peer)
+        if method is not None:
+            authorise(caller, method)
         return caller
 
+    async def answer_while_admitted(self, context: _Context, method: str, answer: Awaitable[_T]) -> _T:
+        """Return an answer that may take its time, as long as its caller may have it.
+
+        Raises:
+            PolicyDeniedError: the site's owner allows it no more.
+            UnauthenticatedError: their certificate has expired.
+        """
+
+        async def alone() -> AsyncIterator[_T]:
+            yield await answer
+
+        async with aclosing(self.while_admitted(context, method, alone())) as admitted:
+            return await anext(admitted)
+
     async def while_admitted(
-        self, context: _Context, method: str, answers: AsyncIterator[_T]
+        self, context: _Context, method: str | None, answers: AsyncIterator[_T]
     ) -> AsyncGenerator[_T, None]:
         """Yield the answers of a stream, as long as its caller may have them.
 
         Raises:
             PolicyDeniedError: the site's owner allows it no more.
+            UnauthenticatedError: their certificate has expired.
         """
         if self._roster is None:
             async for answer in answers:  # the owner's own: nothing can change for it
@@ -106,10 +128,13 @@ class Gate:
             while True:
                 coming = coming or asyncio.ensure_future(anext(answers))
                 either: set[asyncio.Future[Any]] = {coming, renewal}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                left = _seconds_left(_certificate(context.auth_context()))
+                done, _ = await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if renewal.done() or not done:
+                    now = self.admit(context, method)
+                    if now.role < caller.role or now.others != caller.others:
+                        raise PolicyDeniedError("what you may do or see here has changed: call again", rule="grants")
                 if renewal.done():
-                    if self.admit(context, method).role < caller.role:
-                        raise PolicyDeniedError("your role here is a lesser one now: call again", rule="grants")
                     renewal = asyncio.ensure_future(self._renewed.wait())
                 if coming.done():
                     try:
@@ -143,7 +168,25 @@ def identity(facts: Mapping[str, Iterable[bytes]]) -> str:
     return names.pop().decode()
 
 
-def fingerprint(facts: Mapping[str, Iterable[bytes]]) -> str:
-    """Return the SHA-256 of the connection's certificate, in lower-case hexadecimal."""
+@dataclass(frozen=True, slots=True)
+class _Certificate:
+    """What matters of a certificate: the SHA-256 of its DER, in lower-case hexadecimal, and its end."""
+
+    fingerprint: str
+    good_until: datetime
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(pem: bytes) -> _Certificate:
+    certificate = x509.load_pem_x509_certificate(pem)
+    return _Certificate(certificate.fingerprint(hashes.SHA256()).hex(), certificate.not_valid_after_utc)
+
+
+def _certificate(facts: Mapping[str, Iterable[bytes]]) -> _Certificate:
+    """Return the connection's certificate."""
     (pem,) = facts["x509_pem_cert"]
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
+    return _read(pem)
+
+
+def _seconds_left(certificate: _Certificate) -> float:
+    return (certificate.good_until - datetime.now(UTC)).total_seconds()

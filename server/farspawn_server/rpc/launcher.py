@@ -13,6 +13,7 @@ from farspawn_server.rpc import replies, requests
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.handlers import Answer, conversation, many_answers, one_answer
 from farspawn_server.rpc.site_reply import site_reply
+from farspawn_server.rpc.waiting import Waiting
 from farspawn_server.supervisor import Supervisor
 from farspawn_server.task.errors import SpecInvalidError, Violation
 
@@ -27,6 +28,7 @@ class Launcher:
         self._supervisor = supervisor
         self._gate = gate
         self._site_name = site_name
+        self._waiting = Waiting()
         self._started_at = time.time_ns()
 
     def handlers(self) -> Mapping[str, grpc.RpcMethodHandler]:  # type: ignore[type-arg]  # of many kinds
@@ -35,7 +37,7 @@ class Launcher:
         return {
             "LaunchTask": one_answer(gate, "LaunchTask", pb.LaunchTaskRequest, self.launch),
             "StopTask": one_answer(gate, "StopTask", pb.StopTaskRequest, self.stop),
-            "Poll": one_answer(gate, "Poll", pb.PollRequest, self.poll),
+            "Poll": one_answer(gate, "Poll", pb.PollRequest, self.poll, waits=True),
             "WatchTasks": many_answers(gate, "WatchTasks", pb.WatchTasksRequest, self.watch),
             "ListTasks": one_answer(gate, "ListTasks", pb.ListTasksRequest, self.list),
             "ReadLogs": many_answers(gate, "ReadLogs", pb.ReadLogsRequest, self.read_logs),
@@ -47,10 +49,10 @@ class Launcher:
 
     async def launch(self, caller: Caller, request: pb.LaunchTaskRequest) -> pb.LaunchTaskResponse:
         """LaunchTask."""
-        task, created = await self._supervisor.launch(
-            caller, request.task_id, requests.spec(request.spec), dict(request.secrets)
+        launched = await self._supervisor.launch(caller, *requests.launch(request))
+        return pb.LaunchTaskResponse(
+            task=replies.task(launched.task), created=launched.created, forgotten=launched.forgotten
         )
-        return pb.LaunchTaskResponse(task=replies.task(task), created=created)
 
     async def stop(self, caller: Caller, request: pb.StopTaskRequest) -> pb.StopTaskResponse:
         """StopTask."""
@@ -61,13 +63,15 @@ class Launcher:
         """Poll."""
         if request.renew_leases:
             authorise_renewal(caller)
-        tasks, unknown, revision = await self._supervisor.poll(
-            caller,
-            request.task_ids,
-            wait=requests.wait(request),
-            since_revision=request.since_revision,
-            renew_leases=request.renew_leases,
-        )
+        wait = requests.wait(request)
+        with self._waiting.holding(caller.identity, request.ByteSize(), len(request.task_ids)):
+            tasks, unknown, revision = await self._supervisor.poll(
+                caller,
+                request.task_ids,
+                wait=wait,
+                since_revision=request.since_revision,
+                renew_leases=request.renew_leases,
+            )
         return replies.poll(tasks, unknown, revision)
 
     async def watch(self, caller: Caller, request: pb.WatchTasksRequest) -> AsyncIterator[Answer]:
@@ -78,8 +82,9 @@ class Launcher:
         changes = self._supervisor.watch(
             caller, which, since_revision=request.since_revision, renew_leases=request.renew_leases
         )
-        async for change in changes:
-            yield replies.change(change)
+        with self._waiting.holding(caller.identity, request.ByteSize()):
+            async for change in changes:
+                yield replies.change(change)
 
     async def list(self, caller: Caller, request: pb.ListTasksRequest) -> pb.ListTasksResponse:
         """ListTasks."""

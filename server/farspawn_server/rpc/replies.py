@@ -16,6 +16,7 @@ from farspawn_server.logs import Chunk
 from farspawn_server.rpc.spec_replies import span, spec
 from farspawn_server.rpc.written import Written
 from farspawn_server.supervisor.log_stream import Checkpoint, End, Header, LogPart
+from farspawn_server.supervisor.registry import PAGE_BYTES
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import (
     Attempt,
@@ -120,13 +121,26 @@ def _watched(one: task_pb2.TaskStatus) -> Message:
 
 
 def poll(tasks: Iterable[Task], unknown: Sequence[str], revision: int) -> bytes:
-    """Write a PollResponse.
+    """Write a PollResponse; of more tasks than there is room for, the first, and the revision of the last of these.
 
     Its parts one after the other: encoded messages that are joined are one message, see "Last One Wins" in
     https://protobuf.dev/programming-guides/encoding/.
+
+    Args:
+        tasks: in the order of their revisions.
+        unknown: ids that name none.
+        revision: of the site.
     """
-    rest = launcher_pb2.PollResponse(unknown_task_ids=unknown, revision=revision).SerializeToString()
-    return b"".join([*[_write(task, _polled) for task in tasks], rest])
+    parts = [launcher_pb2.PollResponse(unknown_task_ids=unknown).SerializeToString()]
+    room, told = PAGE_BYTES - len(parts[0]), 0
+    for task in tasks:
+        if told and room <= 0:
+            revision = told
+            break
+        parts.append(_write(task, _polled))
+        room -= len(parts[-1])
+        told = task.revision
+    return b"".join([*parts, launcher_pb2.PollResponse(revision=revision).SerializeToString()])
 
 
 def change(value: Task | Deletion | int) -> launcher_pb2.WatchTasksResponse | bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -10,9 +11,11 @@ from google.protobuf.message import Message
 
 from farspawn.v1 import launcher_pb2, task_pb2
 from farspawn_server.logs import CHUNK_BYTES, Output
+from farspawn_server.rpc.unknown import refuse_unknown_fields
 from farspawn_server.supervisor import InputPart
 from farspawn_server.supervisor.log_stream import Start
 from farspawn_server.supervisor.registry import Filter
+from farspawn_server.task import rules
 from farspawn_server.task.errors import SpecInvalidError, Violation
 from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import (
@@ -33,6 +36,7 @@ _T = TypeVar("_T")
 # timedelta holds about 2.7 million years; protobuf's Duration 10,000. Ours is far below both, see task.rules.
 _MOST_SECONDS = 315_576_000_000
 _NANOS = 1_000_000_000
+_MOST_STATES = 64  # more than there are
 
 _STATES: dict[int, State] = {
     task_pb2.TASK_STATE_PENDING: State.PENDING,
@@ -69,6 +73,16 @@ _TREE: dict[int, bool] = {
     launcher_pb2.SIGNAL_SCOPE_LEADER: False,
     launcher_pb2.SIGNAL_SCOPE_TREE: True,
 }
+
+
+def launch(message: launcher_pb2.LaunchTaskRequest) -> tuple[str, Spec, Mapping[str, str]]:
+    """Read the id, what to run, and its secrets. What is too many is refused before each is looked at."""
+    asked = message.spec
+    given = (asked.argv, asked.env, asked.parameters, asked.cleanup.argv, message.secrets)
+    rules.refuse_too_many_strings(sum(map(len, given)))
+    rules.refuse_too_many_labels(asked.labels, "spec.labels")
+    refuse_unknown_fields(message, "")
+    return message.task_id, spec(asked), dict(message.secrets)
 
 
 def spec(message: task_pb2.TaskSpec) -> Spec:
@@ -142,6 +156,7 @@ def _cleanup(message: task_pb2.Cleanup) -> Cleanup:
 
 def stop_plan(message: task_pb2.StopPlan, field: str) -> StopPlan:
     """Read how to stop."""
+    refuse_unknown_fields(message, field)
     return StopPlan(
         linger=_span(message, "linger", field),
         drain=_span(message, "drain", field),
@@ -161,6 +176,9 @@ def wait(message: launcher_pb2.PollRequest) -> timedelta:
 
 def task_filter(message: launcher_pb2.TaskFilter) -> Filter:
     """Read which tasks are meant."""
+    if len(message.states) > _MOST_STATES:
+        raise _bad("filter.states", f"{len(message.states)} states, at most {_MOST_STATES}")
+    rules.refuse_too_many_labels(message.labels, "filter.labels")
     return Filter(
         states=frozenset(_value(_STATES, number, "filter.states") for number in message.states),
         labels=dict(message.labels),

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from farspawn_server.rpc import health
+from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import SERVICE, Launcher
+from farspawn_server.rpc.reflecting import Reflection
 from farspawn_server.rpc.tls import Certificates
 
 # gRPC does not check the names of channel arguments: each of these has a test that fails without it.
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # on by default: a second agent on the same port would silently share the calls
-    ("grpc.max_receive_message_length", 16 << 20),  # room to be told by us, field by field, that argv is too long
+    ("grpc.max_receive_message_length", 4 << 20),  # twice what any method takes: room to be told by us, see parsing.py
     # What a connection may have us do at once. A client that opens and resets calls as fast as it can makes us do ten
     # times as much with 1024 of them. Who needs more takes more connections, as farspawn's clients do by themselves.
     ("grpc.max_concurrent_streams", 100),
@@ -30,6 +32,13 @@ _OPTIONS = (
     # Pings, where there are calls: a peer that is gone, or reads nothing at all, does not answer.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # What a client's own pings may be as frequent as: behind some firewalls ten seconds are the rule. By default gRPC
+    # takes more than one in five minutes on a quiet call for an attack, and closes the connection.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    # A handshake asks whether an authority is still trusted: everybody makes a new one now and then. Calls that are
+    # under way then have the grace, more than the longest poll; streams are resumed.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 6 * 60_000),
     # A connection without a call is closed, without harm: gRPC's clients connect again when they call again. One with
     # a watch or a long poll is never idle.
     ("grpc.max_connection_idle_ms", 30_000),
@@ -47,12 +56,13 @@ class Server:
     """Serves one Launcher, health and reflection."""
 
     def __init__(
-        self, launcher: Launcher, address: str, certificates: Certificates | None, max_connections: int
+        self, launcher: Launcher, gate: Gate, address: str, certificates: Certificates | None, max_connections: int
     ) -> None:
         """Bind the address; nothing is served before `start`.
 
         Args:
             launcher: the methods.
+            gate: lets callers in, also those of health and reflection.
             address: "unix:/path" or "host:port".
             certificates: for mutual TLS; None: a Unix socket, or loopback for an owner who said so.
             max_connections: that there may be at once; one more is closed.
@@ -62,10 +72,11 @@ class Server:
         """
         options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections))
         self._grpc = grpc.aio.server(options=options)
-        self._health = health.Health(SERVICE, reflection.SERVICE_NAME)
+        self._health = health.Health(gate, SERVICE, reflection.SERVICE_NAME)
         for service, methods in ((SERVICE, launcher.handlers()), (health.NAME, self._health.handlers())):
             self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
-        reflection.enable_server_reflection((SERVICE, health.NAME, reflection.SERVICE_NAME), self._grpc)
+        described = (SERVICE, health.NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(gate, described), self._grpc)
         if address.startswith("unix:"):
             path = Path(address.removeprefix("unix:"))
             _claim_directory(path.parent)

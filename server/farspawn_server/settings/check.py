@@ -10,9 +10,11 @@ import string
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+import re2
+
 from farspawn_core import oom_score
 from farspawn_server.policy.enforceable import unenforceable
-from farspawn_server.policy.templates import Parameter
+from farspawn_server.policy.templates import Parameter, matches
 from farspawn_server.settings.schema import (
     CeilingSettings,
     ParameterSettings,
@@ -50,6 +52,9 @@ def problems(settings: Settings) -> _Problems:
         yield "state", f"{settings.state!r}: give an absolute path"
     for entry in settings.denied:
         yield from _denied(entry)
+    for grant in settings.grants:
+        if isinstance(grant.sees, str) and grant.sees not in ("", "own", "all"):
+            yield "grants.sees", f'{grant.sees!r}: give "own", "all" or a list of identities'
     yield from _limits(settings)
     yield from _listen(settings)
     yield from _policy(settings.policy)
@@ -192,9 +197,11 @@ def _parameter(key: str, name: str, parameter: ParameterSettings) -> _Problems:
     elif bool(parameter.pattern) + bool(parameter.choices) + is_integer != 1:
         yield key, "give exactly one check: pattern, choices, or minimum and maximum"
     try:
-        re.compile(parameter.pattern)
-    except (re.error, OverflowError, RecursionError) as error:
-        yield f"{key}.pattern", str(error)
+        matches(parameter.pattern, "")
+    except re2.error as error:
+        # RE2's error says what in bytes.
+        what = bytes(error.args[0]).decode(errors="replace")
+        yield f"{key}.pattern", f"{what}; see https://github.com/google/re2/wiki/Syntax"
         return
     if max(abs(parameter.minimum or 0), abs(parameter.maximum or 0)) > _MOST_BYTES:
         yield key, f"minimum and maximum: at most {_MOST_BYTES}"

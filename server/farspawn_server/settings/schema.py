@@ -13,10 +13,11 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         max_live_tasks: that have not ended, all owners together.
         max_live_tasks_per_owner: the same of one owner; 0: no limit of its own.
-        max_launches_per_second: of one owner in the long run, as many at once; 0: no limit.
-        max_ended_tasks: that are remembered; beyond it the oldest are deleted.
+        max_launches_per_second: of one owner in the long run, as many at once; 0: no limit. Restarts count too, and
+            wait where launches are refused.
+        max_ended_tasks: that are remembered; beyond it the oldest of the owner who has most are forgotten.
         max_specs_bytes: of all that the tasks which are remembered were launched with, for it is kept in memory; beyond
-            it the oldest ended ones are deleted, and while that is not enough nothing is launched.
+            it ended ones are forgotten likewise, and while that is not enough nothing is launched.
         max_poll_tasks: ids in one Poll.
         max_connections: at once, those that are still shaking hands included; one more is closed. Read at start only.
     """
@@ -45,10 +46,18 @@ class TlsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GrantSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[[grants]]`: a role for an identity, or for all that begin with what stands before a final `*`."""
+    """`[[grants]]`: what somebody may do, and see.
+
+    Attributes:
+        identity: whose grant it is; `x*`: of all whose identity begins with x.
+        role: what they may do; only an admin may change tasks of others.
+        sees: whose tasks they see: their "own", those of "all", or their own and those of a list of identities, each
+            of which may end in `*`. Default: an admin all, others their own.
+    """
 
     identity: str
     role: Literal["viewer", "operator", "admin"]
+    sees: str | tuple[str, ...] = ""
 
 
 class ProgramSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,7 +122,8 @@ class ParameterSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """`[templates.NAME.parameters.NAME]`: what a caller may put in a placeholder; exactly one kind of check.
 
     Attributes:
-        pattern: a regular expression that the value matches whole.
+        pattern: a regular expression in RE2's syntax, which has no lookaround and no back-references; the value matches
+            it whole.
         choices: what it may be.
         minimum, maximum: of a decimal integer; both are given.
         default: the value if none is given; absent: one must be.

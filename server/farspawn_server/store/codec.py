@@ -46,3 +46,8 @@ def decode(spec: str, permit: str | None, record: str) -> Task:
     fields = msgspec.json.decode(record)
     fields["permit"] = None if permit is None else msgspec.json.decode(permit)
     return msgspec.convert({**fields, "spec": msgspec.json.decode(spec)}, Task)
+
+
+def decode_record(spec: Spec, record: str) -> Task:
+    """Return the task of a spec and what `encode_record` wrote beside it, without what the site made of the spec."""
+    return dataclasses.replace(decode('{"argv": []}', None, record), spec=spec)

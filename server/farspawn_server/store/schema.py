@@ -33,6 +33,16 @@ _MIGRATIONS = (
     """,
     # A record tells no keeper any more, but the runtime that has the processes: version 0.1 could not read that.
     "",
+    """
+    CREATE TABLE tombstone (
+        owner TEXT NOT NULL,
+        task_id TEXT NOT NULL,
+        digest TEXT NOT NULL,           -- of the spec
+        record TEXT NOT NULL,           -- JSON, as in task
+        forgotten_at INTEGER NOT NULL,  -- nanoseconds since 1970
+        PRIMARY KEY (owner, task_id)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from farspawn_server.audit import ACCEPTED, Record, Trail
 from farspawn_server.pace import Pace
-from farspawn_server.store import codec
+from farspawn_server.store import codec, tombstones
+from farspawn_server.store.tombstones import Forgotten, Tombstone
 from farspawn_server.store.writer import Apply, Change, Writer
 from farspawn_server.task.life import Task
-from farspawn_server.task.spec import Uid
+from farspawn_server.task.spec import Owner, TaskId, Uid
 
 _MOST_WAITING = 4096
 """Beyond so many waiting changes, what is only to be put on record is counted and dropped."""
@@ -75,14 +76,33 @@ class Store:
 
         return self._submit(apply, entry, undo=undo if entry else None)
 
-    def delete(self, uid: Uid, revision: int) -> asyncio.Future[None]:
-        """Remove a task; `revision` is that of the removal. Done when it is gone; else it has a StoreError."""
+    def delete(self, uid: Uid, revision: int, tombstone: Tombstone | None = None) -> asyncio.Future[None]:
+        """Remove a task; `revision` is that of the removal. Done when it is gone; else it has a StoreError.
+
+        `tombstone`: is put up in its place.
+        """
 
         def apply(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM task WHERE uid = ?", (uid,))
             database.execute("UPDATE site SET revision = max(revision, ?)", (revision,))
+            if tombstone is not None:
+                tombstones.put(database, tombstone)
 
         return self._submit(apply)
+
+    def tombstones(self) -> list[Forgotten]:
+        """Return whose tasks have a tombstone, the oldest first. To be called before any change."""
+        return tombstones.load(self._writer.database)
+
+    async def tombstone(self, owner: Owner, task_id: TaskId) -> Tombstone | None:
+        """Return a task's tombstone, if it has one."""
+        found: list[Tombstone] = []
+        await self._submit(lambda database: found.extend(tombstones.get(database, owner, task_id)))
+        return found[0] if found else None
+
+    def remove_tombstones(self, owner: Owner, task_ids: Sequence[TaskId]) -> asyncio.Future[None]:
+        """Remove these tombstones of an owner; it has a StoreError if they are still there."""
+        return self._submit(lambda database: tombstones.remove(database, owner, task_ids))
 
     @property
     def busy(self) -> bool:

@@ -15,7 +15,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farspawn_core import failpoint
 from farspawn_server.audit import Record
@@ -25,6 +25,8 @@ from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
 from farspawn_server.store import Store
 from farspawn_server.supervisor.deadlines import SURVIVAL_NS, due_stop, next_deadline
+from farspawn_server.supervisor.lag import LoopLag
+from farspawn_server.supervisor.launch_rate import LaunchRate
 from farspawn_server.supervisor.orders import order
 from farspawn_server.supervisor.readiness import until_ready
 from farspawn_server.supervisor.settle import SUPERVISION_LOST, is_remembered, settled
@@ -54,6 +56,8 @@ class Ground:
         hello: who the keeper is.
         next_revision: gives a greater number at each call.
         ended: is told of each task that reached a final state.
+        lag: how late we are to hear those who call.
+        rate: how often processes are started.
     """
 
     store: Store
@@ -63,6 +67,8 @@ class Ground:
     changes: Changes
     next_revision: Callable[[], int]
     ended: Callable[[Charge], None]
+    lag: LoopLag = field(default_factory=LoopLag)
+    rate: LaunchRate = field(default_factory=lambda: LaunchRate(0))
 
 
 class Charge:
@@ -78,14 +84,20 @@ class Charge:
         self._steps = Steps(task.uid)
         self._readiness: asyncio.Task[None] | None = None
         self._look: asyncio.Task[None] | None = None
-        self._lease_until: int | None = None
+        self._restart_held_until: Monotonic | None = None
+        self._lease_ends: int | None = None  # on the clock of those who were heard in time
         self._heard: asyncio.Future[None] | None = None
         self.renew_lease()
 
     def renew_lease(self) -> None:
         """Give the lease its full ttl again."""
         if (lease := self.task.terms.lease) is not None:
-            self._lease_until = time.monotonic_ns() + nanoseconds(lease.ttl)
+            self._lease_ends = time.monotonic_ns() - self._ground.lag.total + nanoseconds(lease.ttl)
+
+    @property
+    def _lease_until(self) -> int | None:
+        """When the lease is over. While the loop lags, a renewal that has come in time waits to be heard."""
+        return None if self._lease_ends is None else self._lease_ends + self._ground.lag.total
 
     @property
     def under_way(self) -> set[asyncio.Task[None]]:
@@ -256,8 +268,10 @@ class Charge:
             elif task.ending is not None:
                 if now >= task.ending.until:
                     await self._carry_out(task.cleanup_killed())
-            elif task.state is State.PENDING and task.restart_at is not None and now >= task.restart_at:
+            elif task.state is State.PENDING and self._restart_is_due(now):
+                self._ground.rate.restarted(task.owner)
                 await self.commit(task.next_attempt(self._ground.hello.boot))
+                self._restart_held_until = None
             elif task.stop is None:
                 if (stop := due_stop(task, self._lease_until, now)) is not None:
                     await self._stop_by_itself(stop, moment)
@@ -271,6 +285,14 @@ class Charge:
             elif now >= task.stop.kill_at:
                 await self._carry_out(task.killed(moment))
             self._arm()
+
+    def _restart_is_due(self, now: Monotonic) -> bool:
+        """Whether the wait before the next attempt is over, and then that for the owner's rate of launches."""
+        if self.task.restart_at is None or now < self.task.restart_at:
+            return False
+        if self._restart_held_until is None:
+            self._restart_held_until = now + int(self._ground.rate.restart_in(self.task.owner) * 1e9)
+        return now >= self._restart_held_until
 
     async def _stop_by_itself(self, stop: Stop, moment: Moment) -> None:
         stopping = self.task.stopping(stop, moment)
@@ -365,7 +387,10 @@ class Charge:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (deadline := next_deadline(self.task, self._lease_until, time.monotonic_ns())) is not None:
+        task = self.task
+        if task.restart_at is not None and self._restart_held_until is not None:
+            task = dataclasses.replace(task, restart_at=self._restart_held_until)
+        if (deadline := next_deadline(task, self._lease_until, time.monotonic_ns())) is not None:
             # The loop's clock is CLOCK_MONOTONIC, in seconds.
             self._timer = asyncio.get_running_loop().call_at(deadline / 1e9, self._steps.begin, self._advance)
 

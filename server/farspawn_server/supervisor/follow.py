@@ -31,17 +31,23 @@ async def poll(
     deadline = time.monotonic() + min(wait, LONGEST_WAIT).total_seconds()
     known_before: int | None = None
     while True:
-        found = [(task_id, registry.find(caller, task_id)) for task_id in dict.fromkeys(task_ids)]
-        charges = [charge for _, charge in found if charge is not None]
-        unknown = [task_id for task_id, charge in found if charge is None]
-        shortest = _renew(charges) if renew_leases else math.inf
+        charges, unknown = list[Charge](), list[str]()
+        for task_id in dict.fromkeys(task_ids):
+            if (charge := registry.find(caller, task_id)) is None:
+                unknown.append(task_id)
+            else:
+                charges.append(charge)
+        shortest = math.inf
+        if renew_leases:
+            shortest = _renew([charge for charge in charges if caller.may_change(charge.task.owner)])
         newer = [charge.task for charge in charges if charge.task.revision > since_revision]
         deleted_meanwhile = known_before is not None and len(charges) < known_before
         left = deadline - time.monotonic()
         if newer or not since_revision or not charges or deleted_meanwhile or left <= 0:
             return sorted(newer, key=lambda task: task.revision), unknown, changes.revision
-        known_before = len(charges)
-        await changes.wait([charge.task.uid for charge in charges], min(left, shortest))
+        known_before, uids = len(charges), [charge.task.uid for charge in charges]
+        del charges, unknown, newer  # many wait, and for many tasks
+        await changes.wait(uids, min(left, shortest))
 
 
 def _renew(charges: Sequence[Charge]) -> float:

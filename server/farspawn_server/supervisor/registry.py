@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from farspawn_server.policy import Caller
 from farspawn_server.supervisor.charge import Charge
-from farspawn_server.task.errors import SpecInvalidError, TaskNotFoundError, Violation
+from farspawn_server.task.errors import PolicyDeniedError, SpecInvalidError, TaskNotFoundError, Violation
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import State
 from farspawn_server.task.spec import Owner, TaskId, Uid
@@ -42,7 +42,9 @@ class Registry:
         self._by_name: dict[tuple[Owner, TaskId], Charge] = {}
         self._live: set[Uid] = set()
         self._live_of: Counter[Owner] = Counter()
+        self._ended_of: dict[Owner, dict[Uid, None]] = {}  # the first to end first
         self._bytes: dict[Uid, int] = {}
+        self._bytes_of: Counter[Owner] = Counter()
         self.live_bytes = 0
         self.ended_bytes = 0
 
@@ -52,8 +54,10 @@ class Registry:
         self._by_uid[task.uid] = charge
         self._by_name[task.owner, task.task_id] = charge
         weight = self._bytes[task.uid] = _weight(task)
+        self._bytes_of[task.owner] += weight
         if task.state.final:
             self.ended_bytes += weight
+            self._ended_of.setdefault(task.owner, {})[task.uid] = None
         else:
             self.live_bytes += weight
             self._live.add(task.uid)
@@ -65,7 +69,14 @@ class Registry:
         del self._by_uid[task.uid]
         del self._by_name[task.owner, task.task_id]
         self.ended(charge)
-        self.ended_bytes -= self._bytes.pop(task.uid)
+        weight = self._bytes.pop(task.uid)
+        self.ended_bytes -= weight
+        self._bytes_of[task.owner] -= weight
+        if not self._bytes_of[task.owner]:
+            del self._bytes_of[task.owner]
+        del self._ended_of[task.owner][task.uid]
+        if not self._ended_of[task.owner]:
+            del self._ended_of[task.owner]
 
     def ended(self, charge: Charge) -> None:
         """Note that a charge's task reached a final state."""
@@ -74,6 +85,7 @@ class Registry:
             self._live.remove(task.uid)
             self.live_bytes -= self._bytes[task.uid]
             self.ended_bytes += self._bytes[task.uid]
+            self._ended_of.setdefault(task.owner, {})[task.uid] = None
             self._live_of[task.owner] -= 1
             if not self._live_of[task.owner]:
                 del self._live_of[task.owner]
@@ -97,18 +109,27 @@ class Registry:
         return [self._by_uid[uid] for uid in self._live]
 
     def live_of(self, caller: Caller, which: Filter) -> list[Charge]:
-        """Return the charges of the caller's tasks that have not ended and match."""
-        return [each for each in self.live() if caller.sees(each.task.owner) and which.matches(each.task)]
+        """Return the charges of the tasks that the caller may change, that have not ended and match."""
+        return [each for each in self.live() if caller.may_change(each.task.owner) and which.matches(each.task)]
 
-    def oldest_ended(self, count: int, weight: int) -> list[Charge]:
-        """Return the ended ones that were made first: at least so many, of at least so many bytes together."""
+    def to_forget(self, count: int, weight: int) -> list[Charge]:
+        """Return ended ones to make room: at least so many, of at least so many bytes together.
+
+        Always the oldest of the owner who has most by then: who has little loses nothing for another's sake.
+        """
         found: list[Charge] = []
-        for uid, charge in self._by_uid.items():
-            if len(found) >= count and weight <= 0:
-                break
-            if uid not in self._live:
-                found.append(charge)
-                weight -= self._bytes[uid]
+        ended = {owner: iter(uids) for owner, uids in self._ended_of.items()}
+        counts = Counter({owner: len(uids) for owner, uids in self._ended_of.items()})
+        sizes = Counter({owner: self._bytes_of[owner] for owner in ended})
+        while counts and (len(found) < count or weight > 0):
+            owner = max(counts, key=(sizes if weight > 0 else counts).__getitem__)
+            uid = next(ended[owner])
+            found.append(self._by_uid[uid])
+            weight -= self._bytes[uid]
+            sizes[owner] -= self._bytes[uid]
+            counts[owner] -= 1
+            if not counts[owner]:
+                del counts[owner]
         return found
 
     def by_uid(self, uid: str) -> Charge | None:
@@ -137,6 +158,18 @@ class Registry:
             raise TaskNotFoundError(task_id)
         return charge
 
+    def to_change(self, caller: Caller, task_id: str) -> Charge:
+        """Return the caller's task of this name, to do something to it.
+
+        Raises:
+            TaskNotFoundError: there is none for this caller.
+            PolicyDeniedError: it is somebody else's, and the caller may only look at it.
+        """
+        charge = self.get(caller, task_id)
+        if not caller.may_change(charge.task.owner):
+            raise PolicyDeniedError(f"only its owner and admins may change task {task_id!r}", rule="grants.sees")
+        return charge
+
     def page(self, caller: Caller, which: Filter, *, size: int, token: str) -> tuple[list[Task], str]:
         """Return a page of the caller's tasks, oldest first, and the token of the next one, empty at the end.
 
@@ -147,7 +180,7 @@ class Registry:
             raise SpecInvalidError([Violation("page_token", "not from this site: begin again without one")])
         matching = (task for task in self._after(token) if caller.sees(task.owner) and which.matches(task))
         found: list[Task] = []
-        room = _PAGE_BYTES
+        room = PAGE_BYTES
         for task in matching:
             if len(found) == size or room <= 0:
                 return found, found[-1].uid
@@ -161,7 +194,7 @@ class Registry:
 
 _UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # A client takes 4 MiB in one message unless it was told otherwise; the last task of a page may have 1 MiB of command.
-_PAGE_BYTES = 2 << 20
+PAGE_BYTES = 2 << 20
 
 
 def _weight(task: Task) -> int:

@@ -20,11 +20,13 @@ from farspawn_server.changes import Changes, Deletion
 from farspawn_server.keeper.messages import Hello, Holding
 from farspawn_server.link import KeeperLink
 from farspawn_server.logs import LogFiles, Output
-from farspawn_server.pace import Pace
 from farspawn_server.policy import Caller, Limits, Policy
-from farspawn_server.store import Store, StoreError
+from farspawn_server.store import Store, StoreError, Tombstone
 from farspawn_server.supervisor import follow, records
 from farspawn_server.supervisor.charge import REVISIONS_UNSTORED, Charge, Ground
+from farspawn_server.supervisor.graveyard import Graveyard
+from farspawn_server.supervisor.lag import LoopLag
+from farspawn_server.supervisor.launch_rate import LaunchRate
 from farspawn_server.supervisor.log_stream import LogPart, LogStream, Start
 from farspawn_server.supervisor.registry import Filter, Registry
 from farspawn_server.supervisor.stocktaking import take_stock
@@ -46,7 +48,7 @@ from farspawn_server.task.errors import (
 )
 from farspawn_server.task.life import LOCAL, Task
 from farspawn_server.task.outcome import Cause, State, Times
-from farspawn_server.task.spec import Spec, StopPlan, TaskId, Uid
+from farspawn_server.task.spec import Owner, Spec, StopPlan, TaskId, Uid
 from farspawn_server.task.stop import Stop
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,15 @@ _START_PATIENCE_SECONDS = 1.0
 _RECOVERY_SECONDS = 2.0
 """How long a server that starts waits until the keeper has told of every task: of one that was told to be running
 nobody is to hear that it starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The task of a launch. `created`: by this one. `forgotten`: to make room; how it ended is all that is known."""
+
+    task: Task
+    created: bool
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,13 @@ class Supervisor:
         """Describe a supervisor that serves nothing before `recover`. `drain_patience`: in seconds, see `drain`."""
         self._store = store
         self._logs = logs
-        self.limits = limits
+        self._rate = LaunchRate(limits.max_launches_per_second)
+        self._limits = limits
         self.policy = policy
         self.drain_patience = drain_patience
-        self._pace = Pace()
         self._registry = Registry()
+        self._graveyard = Graveyard()
+        self._measuring: asyncio.Task[None] | None = None
         self._changes = Changes(0, [])
         self._revision = 0
         self._ground: Ground | None = None  # None: what is stored was not read yet
@@ -98,12 +111,17 @@ class Supervisor:
             ConnectionError: the keeper is gone; nothing is served.
         """
         stored, tasks = self._store.load()
+        self._graveyard.load(self._store.tombstones())
         self._revision = stored + REVISIONS_UNSTORED
         self._changes = Changes(self._revision, tasks)
         if tasks:
             continue_after(tasks[-1].uid)
         failpoint.reach("server.recovery.loaded")
-        ground = Ground(self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended)
+        lag = LoopLag()
+        self._measuring = asyncio.create_task(lag.measure())
+        ground = Ground(
+            self._store, link, hello, self._logs, self._changes, self._next_revision, self._ended, lag, self._rate
+        )
         charges = [Charge(task, ground) for task in tasks]
         for charge in charges:
             self._registry.add(charge)
@@ -163,9 +181,21 @@ class Supervisor:
     async def close(self, patience: float) -> None:
         """Send away everybody who waits, and see through what was begun if that takes no longer. Tasks run on."""
         self._changes.close()
+        if self._measuring is not None:
+            self._measuring.cancel()
         settling = (each for charge in self._registry.live() for each in charge.under_way)
         if under_way := {*self._under_way, *settling}:
             await asyncio.wait(under_way, timeout=patience)
+
+    @property
+    def limits(self) -> Limits:
+        """How much the site takes on."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._rate.per_second = limits.max_launches_per_second
 
     @property
     def state(self) -> str:
@@ -185,22 +215,24 @@ class Supervisor:
 
     # --- the verbs -----------------------------------------------------------------------------------------------
 
-    async def launch(self, caller: Caller, task_id: str, spec: Spec, secrets: Mapping[str, str]) -> tuple[Task, bool]:
-        """Start a task once; return it, and whether this call made it.
+    async def launch(self, caller: Caller, task_id: str, spec: Spec, secrets: Mapping[str, str]) -> Launched:
+        """Start a task once; return it, whether this call made it, and whether it was forgotten since.
 
         Raises:
             SpecInvalidError, TaskIdReusedError, PolicyDeniedError, TemplateChangedError, LimitReachedError,
             StorageFullError, DrainingError, RecoveringError.
         """
         ground = self._ready()
-        rules.refuse_if_any([*rules.bad_launch(task_id, spec, secrets)])
+        rules.refuse_if_any(rules.bad_launch(task_id, spec, secrets))
         charge, created = await self._see_through(
             self._launch(ground, caller, TaskId(task_id or uuid7()), spec, secrets)
         )
+        if isinstance(charge, Task):
+            return Launched(charge, created=False, forgotten=True)
         if charge.task.state is State.STARTING:
             with contextlib.suppress(DrainingError):  # "launch elsewhere" would be wrong: the task is stored
                 await self._changes.wait([charge.task.uid], _START_PATIENCE_SECONDS)
-        return charge.task, created
+        return Launched(charge.task, created=created)
 
     async def stop(self, caller: Caller, task_id: str, plan: StopPlan) -> Task:
         """Begin to stop a task, or shorten the stop that is under way.
@@ -209,8 +241,8 @@ class Supervisor:
             SpecInvalidError, TaskNotFoundError, PolicyDeniedError, StorageFullError, RecoveringError.
         """
         self._ready()
-        rules.refuse_if_any([*rules.bad_plan(plan, "plan")])
-        charge = self._registry.get(caller, task_id)
+        rules.refuse_if_any(rules.bad_plan(plan, "plan"))
+        charge = self._registry.to_change(caller, task_id)
         whole = plan.or_else(charge.task.plan)
         if plan != StopPlan():  # the task's own was admitted with it
             self.policy.admit_stop(charge.task.spec.template, whole)
@@ -335,8 +367,8 @@ class Supervisor:
             SpecInvalidError, TaskNotFoundError, TaskNotRunningError, RecoveringError.
         """
         ground = self._ready()
-        rules.refuse_if_any([*rules.bad_signal(number, "signal")])
-        task = self._registry.get(caller, task_id).task
+        rules.refuse_if_any(rules.bad_signal(number, "signal"))
+        task = self._registry.to_change(caller, task_id).task
         reached = 0
         if not task.state.final:
             await self._store.noted(records.verb(caller, "SignalTask", task))
@@ -353,7 +385,12 @@ class Supervisor:
             TaskNotFoundError, TaskNotEndedError, StorageFullError, RecoveringError.
         """
         self._ready()
-        charge = self._registry.get(caller, task_id)
+        if self._registry.find(caller, task_id) is None and self._graveyard.has(
+            caller.identity, TaskId(task_id), time.time_ns()
+        ):
+            await self._remove_tombstone(caller.identity, TaskId(task_id))
+            return
+        charge = self._registry.to_change(caller, task_id)
         if not charge.task.state.final:
             raise TaskNotEndedError(task_id, charge.task.state.value)
         self._store.note(records.verb(caller, "DeleteTask", charge.task))
@@ -364,6 +401,13 @@ class Supervisor:
         if not deleted:
             raise TaskNotFoundError(task_id)
 
+    async def _remove_tombstone(self, owner: Owner, task_id: TaskId) -> None:
+        try:
+            await self._store.remove_tombstones(owner, [task_id])
+        except StoreError as error:
+            raise StorageFullError(f"the deletion of {task_id!r} cannot be recorded: {error}") from error
+        self._graveyard.remove(owner, task_id)
+
     # --- below the verbs -----------------------------------------------------------------------------------------
 
     def _ready(self) -> Ground:
@@ -372,7 +416,7 @@ class Supervisor:
         return self._ground
 
     def _with_input(self, caller: Caller, task_id: str) -> Task:
-        task = self._registry.get(caller, task_id).task
+        task = self._registry.to_change(caller, task_id).task
         if not task.terms.open_input:
             raise InputClosedError(task_id, "it was launched without open_input")
         if task.state not in (State.RUNNING, State.STOPPING) or task.leader is not None:
@@ -381,7 +425,7 @@ class Supervisor:
 
     async def _launch(
         self, ground: Ground, caller: Caller, task_id: TaskId, spec: Spec, secrets: Mapping[str, str]
-    ) -> tuple[Charge, bool]:
+    ) -> tuple[Charge | Task, bool]:
         digest = spec.digest()
         while (existing := self._registry.claimed(caller.identity, task_id)) is not None:
             async with existing.lock:  # somebody may be about to store it
@@ -390,14 +434,17 @@ class Supervisor:
                         raise TaskIdReusedError(task_id, existing=existing.task.digest, given=digest)
                     self._store.note(records.launch(caller, existing.task, EXISTING))
                     return existing, False
+        if self._graveyard.has(caller.identity, task_id, time.time_ns()):
+            if (forgotten := await self._forgotten(caller, task_id, spec, digest)) is not None:
+                return forgotten, False
+            return await self._launch(ground, caller, task_id, spec, secrets)  # deleted in this moment
         if self._draining:
             raise DrainingError("the site is shutting down: launch elsewhere, or again when it is back")
         permit = self.policy.permit(caller, spec, secrets)
         registry = self._registry
         self.limits.admit(registry.live_count, registry.live_count_of(caller.identity), registry.live_bytes)
-        rate = self.limits.max_launches_per_second
-        if rate and not self._pace.takes(caller.identity, rate):
-            raise LimitReachedError("max_launches_per_second", rate)
+        if not self._rate.takes(caller.identity):
+            raise LimitReachedError("max_launches_per_second", self._rate.per_second)
         task = Task(
             uid=Uid(uuid7()),
             task_id=task_id,
@@ -421,19 +468,34 @@ class Supervisor:
                 raise StorageFullError(f"the task cannot be recorded: {error}") from error
         return charge, True
 
-    async def _delete(self, charge: Charge) -> bool:
+    async def _forgotten(self, caller: Caller, task_id: TaskId, spec: Spec, digest: str) -> Task | None:
+        """Return the task of this name that was forgotten to make room; None: its tombstone is gone."""
+        tombstone = await self._store.tombstone(caller.identity, task_id)
+        if tombstone is None:
+            self._graveyard.remove(caller.identity, task_id)
+            return None
+        if tombstone.digest != digest:
+            raise TaskIdReusedError(task_id, existing=tombstone.digest, given=digest)
+        task = tombstone.task(spec)
+        self._store.note(records.launch(caller, task, EXISTING))
+        return task
+
+    async def _delete(self, charge: Charge, *, leave_tombstone: bool = False) -> bool:
         """Forget a task; return False if somebody else was faster."""
         async with charge.lock:
             task = charge.task
             if self._registry.by_uid(task.uid) is not charge:
                 return False
             revision = self._next_revision()
-            await self._store.delete(task.uid, revision)
+            tombstone = Tombstone.of(task, time.time_ns()) if leave_tombstone else None
+            await self._store.delete(task.uid, revision, tombstone)
             if revision < self._changes.revision:  # see Charge.commit
                 revision = self._next_revision()
                 await self._store.delete(task.uid, revision)
             failpoint.reach("server.delete.stored")
             self._registry.remove(charge)
+            if tombstone is not None and (over := self._graveyard.add(tombstone.forgotten)):
+                self._store.remove_tombstones(task.owner, over).add_done_callback(_told_in_the_log)
             self._changes.publish(Deletion(task.uid, task.owner, revision))
         await asyncio.to_thread(self._logs.remove, task.uid, task.attempt)
         return True
@@ -443,8 +505,8 @@ class Supervisor:
         surplus = self._registry.ended_count - self.limits.max_ended_tasks
         bytes_left = self.limits.max_specs_bytes - self._registry.live_bytes - self._registry.ended_bytes
         if (surplus > 0 or bytes_left < 0) and self._ground is not None:
-            for oldest in self._registry.oldest_ended(surplus, -bytes_left):
-                self._begin(self._delete(oldest))
+            for oldest in self._registry.to_forget(surplus, -bytes_left):
+                self._begin(self._delete(oldest, leave_tombstone=True))
 
     def _next_revision(self) -> int:
         self._revision += 1
@@ -459,3 +521,8 @@ class Supervisor:
         self._under_way.add(under_way)  # the loop itself holds tasks only weakly
         under_way.add_done_callback(self._under_way.discard)
         return under_way
+
+
+def _told_in_the_log(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.warning("old tombstones stay for now", extra={"error": str(error)})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from datetime import timedelta
 
 from farspawn_server.task.errors import SpecInvalidError, Violation
@@ -16,9 +17,11 @@ MAX_COMMAND_BYTES = 1 << 20
 """Of argv and env together, counted as execve(2) counts: each string with its NUL, and 8 bytes for the pointer to it.
 Linux itself takes a quarter of the stack limit, mostly 2 MiB."""
 _BYTES_PER_STRING = 9
+MAX_COMMAND_STRINGS = MAX_COMMAND_BYTES // _BYTES_PER_STRING
 # MAX_ARG_STRLEN of the kernel: execve(2) refuses one longer string with E2BIG whatever else there is.
 MAX_STRING_BYTES = 128 * 1024 - 1
 MAX_LABELS = 64
+_VIOLATIONS_TOLD = 20
 RESERVED_PREFIX = "FARSPAWN_"
 LAST_SIGNAL = 64
 LAST_PORT = 65535
@@ -29,6 +32,7 @@ LEAST_LOG_BYTES = 64 * 1024
 MAX_RESOURCE = 1 << 60
 MOST_RESOURCES = {"niceness": 19, "open_files": 1 << 30, "processes": 1 << 22, "cpu_seconds": 3650 * 86_400}
 
+# Callers' text: each of these walks through it once, without a choice to come back to.
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
@@ -36,14 +40,26 @@ _LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
 
 def check_task_id(task_id: str, field: str = "task_id") -> TaskId:
     """Return the id if it is a legal one, else raise SpecInvalidError."""
-    refuse_if_any([*_bad_task_id(task_id, field)])
+    refuse_if_any(_bad_task_id(task_id, field))
     return TaskId(task_id)
 
 
-def refuse_if_any(violations: list[Violation]) -> None:
-    """Raise SpecInvalidError unless the list is empty."""
-    if violations:
-        raise SpecInvalidError(violations)
+def refuse_if_any(violations: Iterable[Violation]) -> None:
+    """Raise SpecInvalidError with the first of them, if there are any."""
+    if some := [*itertools.islice(violations, _VIOLATIONS_TOLD)]:
+        raise SpecInvalidError(some)
+
+
+def refuse_too_many_strings(count: int) -> None:
+    """Raise SpecInvalidError if so many strings are too many for any command, before any of them is looked at."""
+    if count > MAX_COMMAND_STRINGS:
+        raise SpecInvalidError([_too_long(count * _BYTES_PER_STRING)])
+
+
+def refuse_too_many_labels(labels: Sized, field: str) -> None:
+    """Raise SpecInvalidError if these are more labels than a task has, before any of them is looked at."""
+    if len(labels) > MAX_LABELS:
+        raise SpecInvalidError([Violation(field, f"{len(labels)} labels, at most {MAX_LABELS}")])
 
 
 def bad_launch(task_id: str, spec: Spec, secrets: Mapping[str, str]) -> Iterator[Violation]:
@@ -95,14 +111,9 @@ def _bad_command(spec: Spec, secrets: Mapping[str, str]) -> Iterator[Violation]:
     cleanup = () if spec.cleanup is None else spec.cleanup.argv
     maps = {"spec.env": spec.env, "secrets": secrets, "spec.parameters": spec.parameters}
     count = len(spec.argv) + len(cleanup) + sum(map(len, maps.values()))
-    least = count * _BYTES_PER_STRING
-    if least > MAX_COMMAND_BYTES:
-        # Said before each string is looked at: a million empty ones would keep everybody waiting.
-        yield _too_long(least)
-        return
     if spec.argv or not spec.template:
         yield from _bad_argv(spec.argv, "spec.argv")
-    total = least + sum(len(os.fsencode(argument)) for argument in (*spec.argv, *cleanup))
+    total = count * _BYTES_PER_STRING + sum(len(os.fsencode(argument)) for argument in (*spec.argv, *cleanup))
     for field, given in maps.items():
         for name, value in given.items():
             total += len(os.fsencode(name)) + len(os.fsencode(value)) + 1
@@ -191,8 +202,6 @@ def _bad_span(span: timedelta | None, field: str, at_least: timedelta = timedelt
 
 
 def _bad_labels(labels: Mapping[str, str], field: str) -> Iterator[Violation]:
-    if len(labels) > MAX_LABELS:
-        yield Violation(field, f"{len(labels)} labels, at most {MAX_LABELS}")
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
             yield Violation(f"{field}[{key[:64]!r}]", "a key has 1 to 63 characters of A-Z a-z 0-9 . _ - /")

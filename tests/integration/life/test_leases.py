@@ -104,6 +104,22 @@ def test_a_lease_gets_its_full_span_again_when_the_server_comes_back(own_agent: 
     assert ended.times.stop_requested.ToNanoseconds() - back >= ttl * 1e9
 
 
+def test_a_renewal_that_the_server_was_too_late_to_hear_counts(own_agent: Agent) -> None:
+    task, server = leased(own_agent), own_agent.server_pid
+    os.kill(server, signal.SIGSTOP)
+    renewal = own_agent.stub.Poll.future(pb.PollRequest(task_ids=[task.task_id], renew_leases=True), timeout=PATIENCE)
+    until(lambda: age(task) > 2 * TTL)
+    os.kill(server, signal.SIGCONT)
+
+    (heard,) = renewal.result().statuses
+    continued = time.time_ns()
+    ended = until_ended(own_agent.stub, task.task_id)
+
+    assert heard.state == task_pb2.TASK_STATE_RUNNING
+    assert ended.outcome.cause == task_pb2.CAUSE_LEASE_EXPIRED
+    assert ended.times.stop_requested.ToNanoseconds() - continued > 0.7 * TTL * 1e9
+
+
 @pytest.mark.parametrize(("action", "signalled"), [(STOP, True), (KILL, False)])
 def test_a_lease_that_is_over_stops_by_the_plan_or_kills_at_once(
     agent: Agent, action: task_pb2.LeaseAction.ValueType, signalled: bool

@@ -14,6 +14,7 @@ from support.waiting import PATIENCE
 
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
+from farspawn_server.rpc.parsing import MOST_BYTES
 
 UNARY = [method for method in raw.METHODS if method not in ("WatchTasks", "ReadLogs", "WriteInput")]
 # Field 1 is of wire type 2 everywhere; a length that reaches past the end is no message of any type.
@@ -102,8 +103,16 @@ def test_a_method_that_is_none_is_unimplemented(agent: Agent) -> None:
     assert refused(lambda: raw.call(agent.channel, "NoSuchMethod", [b""])).code == grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize("method", raw.METHODS)
+def test_a_message_above_the_bound_of_its_method_is_not_even_parsed(agent: Agent, method: str) -> None:
+    told = refused(lambda: raw.call(agent.channel, method, [b"\xff" * (MOST_BYTES[method] + 1)]))
+
+    assert (told.code, told.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "SPEC_INVALID")
+    assert told.message.endswith(f"a request of {method} has at most {MOST_BYTES[method]}")
+
+
 def test_a_message_above_the_limit_of_the_server_is_refused(agent: Agent) -> None:
-    told = refused(lambda: raw.call(agent.channel, "LaunchTask", [b"\0" * (17 << 20)]))
+    told = refused(lambda: raw.call(agent.channel, "LaunchTask", [b"\0" * (5 << 20)]))
 
     assert told.code == grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -36,7 +36,7 @@ def test_an_unknown_task(agent: Agent, method: str, task_id: str) -> None:
 
 
 @pytest.mark.parametrize("method", OF_A_TASK)
-@pytest.mark.parametrize("task_id", ["x" * 10_000, "火" * 100_000, "\0" * 1_000_000])
+@pytest.mark.parametrize("task_id", ["x" * 10_000, "火" * 5_000, "\0" * 15_000])
 def test_an_unknown_task_whose_id_is_longer_than_any_trailer(agent: Agent, method: str, task_id: str) -> None:
     for _ in range(5):
         told = refused(lambda: OF_A_TASK[method](agent, task_id))

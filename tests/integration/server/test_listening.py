@@ -175,7 +175,39 @@ def test_the_oldest_ended_tasks_are_forgotten_beyond_the_limit(directory: Path) 
 
         until(lambda: len(remembered()) == 3)
         assert remembered() == ids[3:]
-        until(lambda: len(list((agent.state / "logs").iterdir())) == 6)
+        until(lambda: len(list((agent.state / "logs").iterdir())) == 3)  # a run file of each; `true` is silent
+
+
+def test_a_launch_repeated_after_its_task_was_forgotten_is_answered_and_not_carried_out(
+    directory: Path,
+) -> None:
+    config = directory / "site.toml"
+    config.write_text("[limits]\nmax_ended_tasks = 1\n")
+    marks = directory / "marks"
+    once = task_pb2.TaskSpec(argv=["/bin/sh", "-c", f"echo ran >> {marks}; exit 7"])
+    with Agent(directory, "--config", str(config)) as agent:
+        request = pb.LaunchTaskRequest(task_id="once", spec=once)
+        uid = agent.stub.LaunchTask(request).task.status.uid
+        until_ended(agent.stub, "once")
+        until_ended(agent.stub, launch(agent.stub, ["true"]).status.task_id)
+        until(lambda: agent.stub.Poll(pb.PollRequest(task_ids=["once"])).unknown_task_ids)
+
+        answers = [agent.stub.LaunchTask(request)]
+        agent.kill_server()
+        answers.append(agent.stub.LaunchTask(request))
+        other = refused(lambda: launch(agent.stub, ["true"], task_id="once"))
+
+        for answer in answers:
+            status = answer.task.status
+            assert (answer.created, answer.forgotten, status.uid, status.outcome.exit_code) == (False, True, uid, 7)
+            assert answer.task.spec.argv == once.argv
+        assert other.reason == "TASK_ID_REUSED"
+        assert marks.read_text() == "ran\n"
+
+        agent.stub.DeleteTask(pb.DeleteTaskRequest(task_id="once"))
+        assert agent.stub.LaunchTask(request).created
+        until_ended(agent.stub, "once")
+        assert marks.read_text() == "ran\nran\n"
 
 
 def test_a_refused_launch_at_the_limit_is_possible_again_when_a_task_has_ended(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import os
 import queue
@@ -15,16 +16,20 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
-from support.agent import AT_ONCE, FINAL, until_ended
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from support.agent import AT_ONCE, FINAL, LIVE, until_ended
 from support.refused import refused
-from support.tasks import new_id
-from support.tls import ALICE, BOB, TlsSite, of_another_authority, signed
+from support.tasks import new_id, span
+from support.tls import ALICE, BOB, VIEWER, TlsSite, of_another_authority, signed
 from support.waiting import PATIENCE, until
 
 from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
+
+LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="")
 
 
 def launch(task_id: str) -> pb.LaunchTaskRequest:
@@ -301,3 +306,71 @@ def test_new_authorities_are_taken_without_a_restart_and_old_ones_given_up(site:
     until(lambda: not lets_in(site, newcomer))
     assert lets_in(site, site.credentials("alice"))
     assert site.server_pid == server
+
+
+def test_a_viewer_who_sees_all_sees_others_tasks_in_every_call_and_changes_none(site: TlsSite) -> None:
+    with site.caller("alice") as alice:
+        uid = alice.LaunchTask(launch(new_id())).task.status.uid
+    site.configure(sees={VIEWER: "all", "spiffe://example.org/server/*": [ALICE]})
+    os.kill(site.keeper_pid, signal.SIGHUP)
+    with site.caller("viewer") as viewer, site.caller("bob") as bob:
+        until(lambda: viewer.Poll(pb.PollRequest(task_ids=[uid])).statuses)
+
+        for stub in (viewer, bob):
+            hers = pb.TaskFilter(owner=ALICE, states=LIVE)
+            assert [task.status.uid for task in stub.ListTasks(pb.ListTasksRequest(filter=hers)).tasks] == [uid]
+            assert stub.Poll(pb.PollRequest(task_ids=[uid])).statuses[0].uid == uid
+            assert next(iter(stub.WatchTasks(pb.WatchTasksRequest(filter=hers)))).changed.uid == uid
+            assert next(iter(stub.ReadLogs(pb.ReadLogsRequest(task_id=uid)))).header.attempt == 1
+        for change in (
+            lambda: bob.StopTask(pb.StopTaskRequest(task_id=uid)),
+            lambda: bob.SignalTask(pb.SignalTaskRequest(task_id=uid, signal=9)),
+            lambda: bob.DeleteTask(pb.DeleteTaskRequest(task_id=uid)),
+        ):
+            told = refused(change)
+            assert (told.reason, told.metadata["rule"]) == ("POLICY_DENIED", "grants.sees")
+
+
+def test_a_certificate_that_expires_ends_open_calls_and_is_refused_on_an_open_connection(site: TlsSite) -> None:
+    short = signed(site, x509.UniformResourceIdentifier(ALICE), lifetime=dt.timedelta(seconds=4))
+    with site.caller(short) as alice:
+        status = alice.LaunchTask(launch(new_id()), timeout=PATIENCE).task.status
+        request = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision + 1)
+        poll = alice.Poll.future(request, timeout=PATIENCE)
+        watch = alice.WatchTasks(pb.WatchTasksRequest(filter=pb.TaskFilter(owner="nobody")), timeout=PATIENCE)
+
+        ended = [refused(poll.result), refused(lambda: [*watch]), refused(lambda: alice.GetSite(pb.GetSiteRequest()))]
+
+    assert [(each.code, each.reason) for each in ended] == [(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")] * 3
+
+
+def test_an_open_poll_of_somebody_who_is_denied_ends(site: TlsSite) -> None:
+    with site.caller("alice") as alice:
+        status = alice.LaunchTask(launch(new_id()), timeout=PATIENCE).task.status
+        request = pb.PollRequest(task_ids=[status.task_id], wait=span(300), since_revision=status.revision + 1)
+        poll = alice.Poll.future(request, timeout=PATIENCE)
+        site.configure(denied=[ALICE])
+        os.kill(site.keeper_pid, signal.SIGHUP)
+
+        told = refused(poll.result)
+        site.configure()
+        os.kill(site.keeper_pid, signal.SIGHUP)
+
+    assert (told.code, told.metadata["rule"]) == (grpc.StatusCode.PERMISSION_DENIED, "denied")
+
+
+def test_health_and_reflection_are_for_who_has_a_role(site: TlsSite) -> None:
+    with grpc.secure_channel(site.address, site.credentials("nobody")) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        told = [
+            refused(lambda: health.Check(health_pb2.HealthCheckRequest())),
+            refused(lambda: [*health.Watch(health_pb2.HealthCheckRequest())]),
+            refused(lambda: [*reflection.ServerReflectionInfo(iter([LIST_SERVICES]))]),
+        ]
+    with grpc.secure_channel(site.address, site.credentials("viewer")) as channel:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (listed,) = reflection.ServerReflectionInfo(iter([LIST_SERVICES]))
+
+    assert [(each.code, each.reason) for each in told] == [(grpc.StatusCode.PERMISSION_DENIED, "POLICY_DENIED")] * 3
+    assert listed.list_services_response.service

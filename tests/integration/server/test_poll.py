@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 
 import grpc
@@ -154,3 +155,19 @@ def test_a_round_is_followed_to_its_end_by_one_poll_after_the_other(agent: Agent
 
     assert seen == codes
     assert status_of(agent.stub, next(iter(codes))).state == task_pb2.TASK_STATE_EXITED
+
+
+def test_an_answer_above_two_mebibytes_is_cut_and_the_rest_comes_with_the_next(own_agent: Agent) -> None:
+    # Of each the answer holds the path that could not be executed: some 4 KiB.
+    ids = {launch(own_agent.stub, [f"/{'x' * 4000}/{number}"]).status.task_id for number in range(700)}
+    told: list[list[str]] = []
+    revision = 0
+    while sum(map(len, told)) < len(ids):
+        reply = own_agent.stub.Poll(pb.PollRequest(task_ids=ids, since_revision=revision), timeout=PATIENCE)
+        assert 0 < reply.ByteSize() < (2 << 20) + 8192
+        assert reply.revision >= reply.statuses[-1].revision
+        revision = reply.revision
+        told.append([status.task_id for status in reply.statuses])
+
+    assert len(told) == 2
+    assert sorted(itertools.chain(*told)) == sorted(ids)

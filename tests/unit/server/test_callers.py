@@ -90,3 +90,30 @@ def test_one_uri_or_else_one_dns_name_is_an_identity(facts: dict[str, list[bytes
 def test_anything_else_is_nobody(facts: dict[str, list[bytes]]) -> None:
     with pytest.raises(UnauthenticatedError):
         identity(facts)
+
+
+@pytest.mark.parametrize(
+    ("role", "others", "seen", "changed"),
+    [
+        (Role.VIEWER, None, ["me"], ["me"]),
+        (Role.ADMIN, None, ["me", "a/1", "b"], ["me", "a/1", "b"]),
+        (Role.VIEWER, ("*",), ["me", "a/1", "b"], ["me"]),
+        (Role.OPERATOR, ("a/*",), ["me", "a/1"], ["me"]),
+        (Role.ADMIN, ("a/*",), ["me", "a/1"], ["me", "a/1"]),
+        (Role.ADMIN, (), ["me"], ["me"]),
+    ],
+)
+def test_what_somebody_sees_is_apart_from_what_they_may_do(
+    role: Role, others: tuple[str, ...] | None, seen: list[str], changed: list[str]
+) -> None:
+    caller = Caller(Owner("me"), role, others=others)
+    owners = [Owner(each) for each in ("me", "a/1", "b")]
+
+    assert [owner for owner in owners if caller.sees(owner)] == seen
+    assert [owner for owner in owners if caller.may_change(owner)] == changed
+
+
+def test_what_a_grant_lets_somebody_see_is_what_its_caller_sees() -> None:
+    roster = Roster([Grant("a", Role.VIEWER, others=("b",))])
+
+    assert roster.admit("a", "00").others == ("b",)

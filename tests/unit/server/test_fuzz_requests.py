@@ -50,8 +50,8 @@ CALLERS = (LOCAL, Caller(Owner("op"), Role.OPERATOR))
 
 
 def launch(message: pb.LaunchTaskRequest) -> None:
-    spec, secrets = requests.spec(message.spec), dict(message.secrets)
-    rules.refuse_if_any([*rules.bad_launch(message.task_id, spec, secrets)])
+    _, spec, secrets = requests.launch(message)
+    rules.refuse_if_any(rules.bad_launch(message.task_id, spec, secrets))
     again = requests.spec(pb.LaunchTaskRequest(spec=spec_reply(spec)).spec)
     assert again == spec
     assert again.digest() == spec.digest()
@@ -70,7 +70,7 @@ def launch(message: pb.LaunchTaskRequest) -> None:
 
 
 def stop(message: pb.StopTaskRequest) -> None:
-    rules.refuse_if_any([*rules.bad_plan(requests.stop_plan(message.plan, "plan"), "plan")])
+    rules.refuse_if_any(rules.bad_plan(requests.stop_plan(message.plan, "plan"), "plan"))
 
 
 def poll(message: pb.PollRequest) -> None:
@@ -98,7 +98,7 @@ def write_input(message: pb.WriteInputRequest) -> None:
 
 def signal(message: pb.SignalTaskRequest) -> None:
     requests.whole_tree(message)
-    rules.refuse_if_any([*rules.bad_signal(message.signal, "signal")])
+    rules.refuse_if_any(rules.bad_signal(message.signal, "signal"))
 
 
 READERS: Mapping[type, Callable[..., None]] = {

@@ -16,11 +16,12 @@ import pytest
 from support.values import EXIT_0, MOMENT, a_stop, a_task, every_kind_of_task, in_state
 
 from farspawn_server.audit import Trail
-from farspawn_server.store import Store, StoreError, schema
+from farspawn_server.store import Forgotten, Store, StoreError, Tombstone, schema
 from farspawn_server.task.life import Task
 from farspawn_server.task.outcome import CleanupOutcome, Outputs, State, Survivor
 from farspawn_server.task.spec import (
     Cleanup,
+    Owner,
     Permit,
     Readiness,
     Resources,
@@ -29,6 +30,7 @@ from farspawn_server.task.spec import (
     Spec,
     StopPlan,
     StopScope,
+    TaskId,
     Uid,
 )
 
@@ -248,7 +250,10 @@ KEPT = {
     "farspawn-v1.db": before_shims(every_kind_of_task()),
     "farspawn-v2.db": before_shims(tasks_of_the_second_version()),
     "farspawn-v3.db": tasks_of_the_third_version(),
+    "farspawn-v4.db": tasks_of_the_third_version(),
 }
+FORGOTTEN = Forgotten(Owner("local"), TaskId("id-of-uid-T"), MOMENT.wall)
+"""What `tests/data/farspawn-v4.db` holds a tombstone of."""
 
 
 def test_a_database_of_each_version_is_kept() -> None:
@@ -269,6 +274,39 @@ def test_a_database_of_any_version_is_read_with_all_its_fields(path: Path, name:
     assert revision == 41
     assert {task.state for task in tasks} == set(State)
     assert [by_uid[task.uid] for task in KEPT[name]] == KEPT[name]
+
+
+def test_a_tombstone_of_the_fourth_version_tells_how_its_task_ended(path: Path) -> None:
+    shutil.copy(DATA / "farspawn-v4.db", path)
+    ended = replace(in_state(State.EXITED, "uid-T"), revision=40)
+
+    async def look(store: Store) -> tuple[list[Forgotten], Task]:
+        tombstone = await store.tombstone(FORGOTTEN.owner, FORGOTTEN.task_id)
+        assert tombstone is not None
+        assert tombstone.digest == ended.digest
+        return store.tombstones(), tombstone.task(ended.spec)
+
+    assert with_store(path, look) == ([FORGOTTEN], ended)
+
+
+def test_a_task_that_is_forgotten_leaves_a_tombstone_in_the_same_commit_until_that_is_removed(path: Path) -> None:
+    ended = replace(in_state(State.EXITED, "uid-T", restart=RestartPolicy(RestartMode.ALWAYS)), revision=1)
+
+    async def forget(store: Store) -> Tombstone | None:
+        await store.put(ended)
+        await store.delete(ended.uid, 2, Tombstone.of(ended, at=7))
+        assert await store.tombstone(ended.owner, TaskId("another")) is None
+        return await store.tombstone(ended.owner, ended.task_id)
+
+    async def remove(store: Store) -> list[Forgotten]:
+        await store.remove_tombstones(ended.owner, [ended.task_id])
+        return store.tombstones()
+
+    tombstone = with_store(path, forget)
+    assert tombstone is not None
+    assert tombstone.task(ended.spec) == replace(ended, earlier=())
+    assert with_store(path, load) == (2, [])
+    assert with_store(path, remove) == []
 
 
 @pytest.mark.parametrize("name", KEPT)
