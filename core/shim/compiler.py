@@ -1,6 +1,6 @@
 """Compile the shim, to one static program that runs on any Linux of its machine, whatever C library that has.
 
-By the C compiler that is there; else by the one in the `ziglang` package from PyPI, which brings headers along, and which
+By the C compiler that is there; else by the one in the `ziglang` package from PyPI, which brings headers along, and
 is large: so only where it is needed. FARSPAWN_SHIM_MACHINE names another machine to
 compile for, always by Zig: so releases are built, and they are the smaller for it.
 """

@@ -128,7 +128,6 @@ static void look(void)
         return;
     if (!children && leader_is_over() && cgroup_empty(&shim)) {
         output_drain(&shim);
-        input_close(&shim);
         shim.over = true;
         shim.report.flags &= ~(uint32_t)(REPORT_ALIVE | REPORT_KILLING);
     } else if (shim.report.flags & REPORT_KILLING) {

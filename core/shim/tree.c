@@ -233,6 +233,7 @@ static void note_leader(struct shim *shim, int status, const struct rusage *used
     report->user_us = (uint64_t)used->ru_utime.tv_sec * 1000000 + (uint64_t)used->ru_utime.tv_usec;
     report->system_us = (uint64_t)used->ru_stime.tv_sec * 1000000 + (uint64_t)used->ru_stime.tv_usec;
     report->max_resident_bytes = (uint64_t)used->ru_maxrss * 1024; /* the kernel counts in KiB */
+    input_close(shim); /* it was the leader's: whoever is left reads its end */
     shim->unsent = true;
 }
 

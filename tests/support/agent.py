@@ -187,12 +187,15 @@ class Agent:
     def task_processes(self) -> list[proc.Process]:
         """Return every live process that belongs to a task: what the keeper has below it, but for server and shims."""
         found: dict[int, proc.Process] = {}
-        pending = [pid for pid in proc.children(self.keeper_pid) if not _is_server(pid)]
+        pending: list[int] = []
+        for child in map(proc.read, proc.children(self.keeper_pid)):
+            if child is not None and not _is_server(child.pid):
+                pending.extend(proc.children(child.pid) if child.name == "farspawn-shim" else [child.pid])
         while pending:
             process = proc.read(pending.pop())
             if process is not None and process.pid not in found:
                 pending.extend(proc.children(process.pid))
-                if process.alive and process.name != "farspawn-shim":
+                if process.alive:
                     found[process.pid] = process
         return list(found.values())
 

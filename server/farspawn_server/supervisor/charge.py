@@ -402,5 +402,7 @@ def _has_survivors(task: Task, now: Monotonic) -> bool:
 
 
 def _to_be_killed(task: Task) -> bool:
-    """Whether the run that the task waits for was given SIGKILL."""
+    """Whether the run that the task waits for was given SIGKILL. Between two attempts it waits for none."""
+    if task.state is State.PENDING:
+        return False
     return task.ending.killed if task.ending else task.times.killed is not None

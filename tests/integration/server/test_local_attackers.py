@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,8 +19,8 @@ from support.confined import AS_NOBODY, NOBODY, why_not
 from support.processes import python_program
 from support.refused import refused
 from support.specs import restart, start
-from support.tasks import launch, new_id, output, shell
-from support.waiting import PATIENCE
+from support.tasks import launch, new_id, output, shell, status_of, stop
+from support.waiting import PATIENCE, until
 
 from farspawn import AddressError, _address
 from farspawn.v1 import launcher_pb2 as pb
@@ -74,15 +75,18 @@ def test_a_task_that_links_its_next_output_elsewhere_writes_nothing_there(agent:
     victim = tmp_path / "victim"
     victim.write_text("as it was")
     script = (
-        f'for kind in stdout stderr; do ln -s {victim} "{agent.state}/logs/$FARSPAWN_TASK_UID.2.$kind"; done; exit 1'
+        f'for kind in stdout stderr; do ln -s {victim} "{agent.state}/logs/$FARSPAWN_TASK_UID.2.$kind"; done; '
+        '[ "$FARSPAWN_ATTEMPT" = 1 ] && exit 1; echo something; sleep 600'
     )
     spec = task_pb2.TaskSpec(argv=shell(script), restart=restart(task_pb2.RESTART_MODE_ON_FAILURE, most=1))
     task_id = start(agent.stub, spec).task_id
+    until(lambda: status_of(agent.stub, task_id).output_error == "ELOOP")
 
-    ended = until_ended(agent.stub, task_id)
+    stop(agent.stub, task_id, AT_ONCE)
 
-    assert ended.outcome.launch_failure.error_name == "ELOOP"
-    assert ended.outcome.launch_failure.phase == task_pb2.LAUNCH_PHASE_OUTPUT
+    assert until_ended(agent.stub, task_id).outcome.signal == signal.SIGKILL
+    *_, end = agent.stub.ReadLogs(pb.ReadLogsRequest(task_id=task_id))
+    assert (end.end.complete, end.end.lost_bytes) == (False, len(b"something\n"))
     assert victim.read_text() == "as it was"
 
 
