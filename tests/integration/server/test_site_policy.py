@@ -330,7 +330,8 @@ os.write(1, b"the last\\n")
 """
     with policed("[ceilings]\nlog_bytes = 65536\n") as site:
         task_id = launch(site.stub, python(body)).status.task_id
-        path = next((site.state / "logs").glob("*.stdout"))
+        path = until(lambda: next((site.state / "logs").glob("*.stdout"), None))
+        assert path is not None
         until(lambda: path.stat().st_size == 2_000_000)
         until(lambda: path.stat().st_blocks * 512 <= 65536 * 2)
         gate.touch()
