@@ -1,4 +1,4 @@
-"""Two shims for one run: the first had not taken the run file when its keeper was killed, and the next started another."""
+"""Two shims for one run: one was slower than the death of its keeper, and the next keeper has started another."""
 
 from __future__ import annotations
 
