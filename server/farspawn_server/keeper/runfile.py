@@ -78,7 +78,7 @@ def discard(run: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Who leads a run, as its shim wrote it down; times in nanoseconds. 0: not known, or its program was not executed."""
+    """Who leads a run, as its shim wrote it down, times in nanoseconds; 0: not known, or not executed yet."""
 
     leader: int = 0
     started_at: int = 0
