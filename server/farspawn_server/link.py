@@ -10,7 +10,7 @@ import base64
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from farspawn_server.keeper.messages import (
     Answer,
@@ -122,16 +122,18 @@ class KeeperLink(asyncio.Protocol):
         finally:
             del self._writing[sequence]
 
-    async def while_there(self, work: asyncio.Future[None]) -> None:
-        """Wait for what only the keeper can bring about.
+    async def wait(self, work: Collection[asyncio.Future[None]], seconds: float) -> set[asyncio.Future[None]]:
+        """Wait so long for what only the keeper can bring about; return what is still to come.
 
         Raises:
             ConnectionError: it is gone.
         """
-        if not work.done():
-            await asyncio.wait({work, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        waiting = asyncio.create_task(_wait(work, seconds))
+        await asyncio.wait({waiting, self._gone}, return_when=asyncio.FIRST_COMPLETED)
         if self._gone.done():
+            waiting.cancel()
             raise ConnectionError("the keeper is gone")
+        return {each for each in work if not each.done()}
 
     async def _ask(self, sequence: int, message: Message) -> Answer:
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -188,3 +190,7 @@ class KeeperLink(asyncio.Protocol):
             self._hello.set_exception(ConnectionError("the keeper closed the socket before its first word"))
         self._gone.set_result(None)
         self._lost()
+
+
+async def _wait(work: Collection[asyncio.Future[None]], seconds: float) -> None:
+    await asyncio.wait(work, timeout=seconds)

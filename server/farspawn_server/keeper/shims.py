@@ -39,6 +39,7 @@ from farspawn_server.keeper.runfile import Evidence
 from farspawn_server.keeper.starting import Starter
 
 _LOOK_AFTER = 0.1
+_BESIDE_A_LOOK = 10  # times as long as it took: thousands that are about to dial are not to wait for it
 _CONTINUE_AFTER = 5.0
 
 
@@ -255,9 +256,10 @@ class Shims:
         for ask in self._asks.overdue():
             self._tell(Answer(ask.sequence))
         if now >= self._look_at:
-            self._look_at = now + _LOOK_AFTER
             for run in list(self._distant):
                 self._look(run)
+            looked = time.monotonic()
+            self._look_at = looked + max(_LOOK_AFTER, _BESIDE_A_LOOK * (looked - now))
         if now >= self._continue_at:
             self._continue_at = now + _CONTINUE_AFTER
             for run in self._foreign:

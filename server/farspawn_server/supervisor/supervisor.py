@@ -58,8 +58,8 @@ _T = TypeVar("_T")
 _START_PATIENCE_SECONDS = 1.0
 """How long LaunchTask waits for the process; after that it answers STARTING."""
 _RECOVERY_SECONDS = 2.0
-"""How long a server that starts waits until the keeper has told of every task: of one that was told to be running
-nobody is to hear that it starts."""
+"""A server that starts waits until the keeper has told of every task, as long as it tells of one more in so many
+seconds: of one that was told to be running nobody is to hear that it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +139,13 @@ class Supervisor:
 
     async def _hear(self, heard: Sequence[asyncio.Future[None]], link: KeeperLink) -> None:
         """Wait until the keeper has told of each task, but not for ever: a shim may have been stopped by somebody."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_RECOVERY_SECONDS):
-                for each in heard:
-                    await link.while_there(each)
-        if missing := sum(not each.done() for each in heard):
-            log.warning("not heard of all tasks yet", extra={"tasks": missing})
+        missing = {each for each in heard if not each.done()}
+        while missing:
+            still_missing = await link.wait(missing, _RECOVERY_SECONDS)
+            if len(still_missing) == len(missing):
+                log.warning("not heard of all tasks yet", extra={"tasks": len(missing)})
+                return
+            missing = still_missing
 
     def hold(self, holding: Holding) -> None:
         """Take in what the keeper knows of a task."""

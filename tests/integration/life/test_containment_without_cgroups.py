@@ -10,6 +10,7 @@ import grpc
 import pytest
 from support.agent import AT_ONCE, Agent, farspawnd, short_directory, until_ended
 from support.confined import WITHOUT_CGROUPS, ConfinedAgent, why_not
+from support.crash import shim_of
 from support.processes import LEAVES_A_NAMELESS_MEMBER, LIKE_TORCHRUN, LIKE_TORCHRUN_SIZE, STAYS_BESIDE_ITS_DAEMON
 from support.specs import until_serving
 from support.tasks import launch, members, plan, reporting, stop
@@ -18,6 +19,7 @@ from support.waiting import until
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import site_pb2, task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
+from farspawn_core import proc
 
 # Double fork and a session of its own, with an environment that says nothing.
 HIDES_COMPLETELY = """
@@ -121,3 +123,21 @@ def test_the_tasks_of_an_agent_within_a_task_are_gone_with_it(bare_agent: Agent,
         os.kill(member.pid, signal.SIGKILL)
     until(lambda: not bare_agent.task_processes())
     assert not left
+
+
+def test_what_a_shim_leaves_that_was_killed_beside_its_keeper_is_found_by_its_run_file() -> None:
+    if reason := why_not(WITHOUT_CGROUPS):
+        pytest.skip(f"needs root, to hide the cgroups: {reason}")
+    with short_directory() as directory, ConfinedAgent(directory, WITHOUT_CGROUPS) as killed:
+        task = launch(killed.stub, reporting(LIKE_TORCHRUN)).status
+        family = members(killed.stub, task.task_id, LIKE_TORCHRUN_SIZE)
+        holder = shim_of(f"{task.uid}/1")
+        killed.kill_keeper()
+        proc.send(holder, signal.SIGKILL)
+
+        with ConfinedAgent(directory, WITHOUT_CGROUPS) as agent:
+            ended = until_ended(agent.stub, task.task_id)
+
+    assert (ended.state, ended.outcome.cause) == (task_pb2.TASK_STATE_LOST, task_pb2.CAUSE_SUPERVISION_LOST)
+    assert (ended.pid, ended.times.started) == (task.pid, task.times.started)
+    assert not [member for member in family if member.alive]
