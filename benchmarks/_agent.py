@@ -86,6 +86,12 @@ def running_agent(state: Path, python: str = sys.executable) -> Iterator[Agent]:
         _end(agent.process)
 
 
+def shims_of(keeper: int) -> list[int]:
+    """Return the pids of a keeper's shims."""
+    found = (proc.read(pid) for pid in proc.children(keeper))
+    return [child.pid for child in found if child is not None and child.name == shim.NAME]
+
+
 def _wait_until_serving(address: str) -> None:
     give_up_at = time.monotonic() + _START_SECONDS
     with grpc.insecure_channel(address) as channel:

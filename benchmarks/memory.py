@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 
 import grpc
-from benchmarks._agent import Agent, running_agent, scratch
+from benchmarks._agent import Agent, running_agent, scratch, shims_of
 from benchmarks._cost import Memory, cpu_seconds, memory
 from benchmarks._report import Figure, report
 
@@ -79,6 +79,13 @@ def measure(agent: Agent, tasks: int, bare: Memory, with_grpc: Memory) -> tuple[
     return figures, details
 
 
+def of_one_task(agent: Agent, tasks: int, idle: float) -> Figure:
+    """Return what a running task takes of all our processes together, shims included, beside what was promised."""
+    shims = sum(memory(pid).proportional for pid in shims_of(agent.keeper))
+    grown = memory(agent.keeper).proportional + memory(agent.server).proportional - idle
+    return Figure(f"all of ours, of each of {tasks} tasks", "KiB", [(shims + grown) * 1024 / tasks], "promised", [64.0])
+
+
 def main() -> None:
     """Measure with more and more tasks."""
     figures: list[Figure] = []
@@ -90,6 +97,7 @@ def main() -> None:
         running_agent(directory / "state") as agent,
     ):
         there = 0
+        idle = memory(agent.keeper).proportional + memory(agent.server).proportional
         for tasks in TASKS:
             began = time.monotonic()
             asyncio.run(launch(agent.address, tasks - there))
@@ -99,6 +107,8 @@ def main() -> None:
             there = tasks
             more, explained = measure(agent, tasks, bare, with_grpc)
             figures += more
+            if tasks:
+                figures.append(of_one_task(agent, tasks, idle))
             details[f"with {tasks} tasks"] = explained
         began = time.monotonic()
     details["seconds to kill all of them and end the agent"] = round(time.monotonic() - began, 1)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("launch", "poll", "memory", "recovery", "attacks", "streams", "logs")
+BENCHMARKS = ("launch", "poll", "memory", "recovery", "attacks", "streams", "output", "logs")
 
 _HERE = Path(__file__).parent
 
