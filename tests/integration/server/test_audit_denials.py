@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from support.tasks import launch
 from support.tls import ALICE, BOB, NOBODY, VIEWER, tls_site
 from support.waiting import until
 
+from farspawn import _pki as pki
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn_server.audit import Record, argv_digest
@@ -91,17 +93,21 @@ def test_a_template_is_on_record_with_its_revision_and_what_it_came_to_but_not_i
 class Call:
     """A call over a connection with a certificate that names two hosts."""
 
+    def __init__(self, pem: bytes) -> None:
+        self._pem = pem
+
     def auth_context(self) -> dict[str, list[bytes]]:
-        return {"peer_dns": [b"two.example", b"one.example\n"]}
+        return {"peer_dns": [b"two.example", b"one.example\n"], "x509_pem_cert": [self._pem]}
 
     def peer(self) -> str:
         return "ipv4:192.0.2.1:5"
 
 
-def test_a_caller_without_an_identity_is_on_record_with_what_its_certificate_says() -> None:
+def test_a_caller_without_an_identity_is_on_record_with_what_its_certificate_says(tmp_path: Path) -> None:
+    pki.make_authority(tmp_path, name="one")
     records: list[Record] = []
     gate = Gate(Roster(), records.append)
-    call: Any = Call()
+    call: Any = Call((tmp_path / "ca.pem").read_bytes())
     with pytest.raises(UnauthenticatedError) as caught:
         gate.admit(call, "Poll")
 
