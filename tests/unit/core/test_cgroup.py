@@ -74,7 +74,8 @@ def test_who_is_in_it_is_killed_at_one_stroke(group: Cgroup, waiter: subprocess.
 
 
 def test_who_is_in_a_group_below_it_is_in_it(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    below = Cgroup(group._path / "below" / "further")
+    Cgroup(f"{group.path}/below")
+    below = Cgroup(f"{group.path}/below/further")
 
     put(waiter.pid, below)
 
@@ -84,11 +85,12 @@ def test_who_is_in_a_group_below_it_is_in_it(group: Cgroup, waiter: subprocess.P
 
 
 def test_a_group_is_removed_with_those_below_it(group: Cgroup) -> None:
-    Cgroup(group._path / "below" / "further")
+    Cgroup(f"{group.path}/below")
+    Cgroup(f"{group.path}/below/further")
 
     group.remove()
 
-    assert not group._path.exists()
+    assert not os.path.exists(group.path)
 
 
 def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
@@ -102,7 +104,7 @@ def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: s
 def test_a_group_that_is_there_is_taken_over(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
     put(waiter.pid, group)
 
-    assert Cgroup(group._path).pids() == [waiter.pid]
+    assert Cgroup(group.path).pids() == [waiter.pid]
 
 
 def test_a_group_that_is_gone_is_borne(group: Cgroup) -> None:
