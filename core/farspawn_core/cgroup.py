@@ -27,6 +27,7 @@ _SUBGROUPS = ("agent", ".control")
 _MODE = 0o755
 _LINKS_OF_A_LEAF = 2
 _YOUNG_SECONDS = 60
+_READ_BYTES = 1 << 16
 _LIMIT_OF = {"memory": "memory.max", "pids": "pids.max"}
 
 
@@ -233,7 +234,13 @@ def _write(path: str, text: str) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # at half the cost of `open`: each exit reads some
     except OSError:
         return ""
+    try:
+        parts = iter(lambda: os.read(descriptor, _READ_BYTES), b"")
+        return b"".join(parts).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
