@@ -17,7 +17,7 @@ class GatedShim:
         self._gate = directory / f"{name}.gate"
         os.mkfifo(self._gate)
         program = directory / f"{name}.sh"
-        program.write_text(f"#!/bin/sh\necho $$ >{self._gate}.pid\nread _ <{self._gate}\n{then} \"$@\"\n")
+        program.write_text(f'#!/bin/sh\necho $$ >{self._gate}.pid\nread _ <{self._gate}\n{then} "$@"\n')
         program.chmod(0o755)
         self.environment = {"FARSPAWN_SHIM": str(program)}
         self._writing = -1

@@ -74,11 +74,14 @@ def claim(run: str) -> bool:
         descriptor = os.open(path(run), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         if error.errno in _NO_FILE:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path(run)) from error
+            raise _no_file(run) from error
         raise
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETLK, _ASKED)
-        if os.fstat(descriptor).st_size >= HEAD_BYTES:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _no_file(run)
+        if found.st_size >= HEAD_BYTES:
             return False
         os.ftruncate(descriptor, 1)  # a shim that has made it, and not locked it yet, ends
     except OSError as error:
@@ -96,6 +99,10 @@ def discard(run: str) -> bool:
         return False
     os.unlink(path(run))
     return True
+
+
+def _no_file(run: str) -> FileExistsError:
+    return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path(run))
 
 
 def _judge(descriptor: int) -> tuple[Evidence, int]:

@@ -84,6 +84,7 @@ class Shims:
         self._news: dict[Run, None] = {}  # of which the server is to hear
         self._reached: list[str] = []
         self.bystanders = set(bystanders)
+        self._inherits = os.getpid() == 1 or bool(self.bystanders)  # also from others than shims
         self._fallen = Fallen(lambda pid: pid in self._children or pid in self.bystanders or is_server(pid))
         self._fallen.begin()  # while the last image became this one
         self._memory = OomWatch(group_to_watch(starter.home))
@@ -224,7 +225,7 @@ class Shims:
         a shim leaves is our child before its death can be reaped: so what is our child now, if then no death is found,
         was left by somebody else. What is left within the second before a shim is killed is taken for that shim's.
         """
-        if os.getpid() == 1 or self.bystanders:
+        if self._inherits:
             found, deaths = self._fallen.unexpected(), self._deaths
             reap()
             if self.settled and self._deaths == deaths:

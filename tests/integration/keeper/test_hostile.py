@@ -258,7 +258,7 @@ def test_what_calls_itself_a_shim_is_ended_with_the_shim_above_it(keeper: Served
 
 
 def test_what_a_bystander_leaves_behind_outlives_a_killed_shim(directory: Path) -> None:
-    """A bystander is a child that the keeper's process had before it was one; as pid 1 it inherits from strangers too."""
+    """One is a child that the keeper's process had before it was a keeper; as pid 1 it inherits from strangers too."""
     gate = directory / "gate"
     os.mkfifo(gate)
     leaves = f'(read _ <{gate}; sleep 600 & echo $! >{directory}/left) & exec "$@"'

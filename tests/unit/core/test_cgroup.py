@@ -270,3 +270,14 @@ def test_a_leader_that_was_never_found_has_no_tree() -> None:
     left = tree.leader_ended()
 
     assert (before, left, tree.members()) == ([], [], [])
+
+
+def test_a_sweep_removes_old_groups_but_those_to_be_kept(tmp_path: Path) -> None:
+    for name in ("old.1", "kept.1", "young.1"):
+        (tmp_path / name).mkdir()
+    for name in ("old.1", "kept.1"):
+        os.utime(tmp_path / name, (0, 0))
+
+    cgroup.sweep(Home(tmp_path), keep=lambda name: name == "kept.1")
+
+    assert sorted(os.listdir(tmp_path)) == ["kept.1", "young.1"]
