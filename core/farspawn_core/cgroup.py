@@ -60,7 +60,8 @@ class Cgroup:
         self.path = os.fspath(path)
         with contextlib.suppress(FileExistsError):
             os.mkdir(self.path, _MODE)
-        os.chmod(f"{self.path}/.", _MODE)
+        if os.stat(f"{self.path}/.").st_mode & 0o777 != _MODE:
+            os.chmod(self.path, _MODE)
 
     def descriptor(self) -> int:
         """Return an open directory for CLONE_INTO_CGROUP, see clone(2). The caller closes it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import functools
 import os
 import signal
 import socket
@@ -12,6 +11,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ParamSpec
 
 from farspawn_core import failpoint, proc
 from farspawn_server.keeper.door import Door
@@ -44,6 +44,7 @@ from farspawn_server.keeper.starting import Starter
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
+_P = ParamSpec("_P")
 _STARVED_SECONDS = 0.02
 _LEAVING_SECONDS = 5.0
 _DISMISSAL_SECONDS = 2.0
@@ -113,7 +114,7 @@ class Keeper:
                 self._connect()
             well = True
             for handle, events in self._poll.wait(0.0 if self._children_changed else self._patience()):
-                well &= self._try(functools.partial(handle, events))
+                well &= self._try(handle, events)
             for step in (self._reap, self._obey_all, self._shims.go_on, self._door.go_on, self._ask, self._tell_news):
                 well &= self._try(step)
             self._starved = not well
@@ -133,10 +134,10 @@ class Keeper:
         self._leave_by, self._reload_asked = None, False
         self._take_signals()
 
-    def _try(self, step: Callable[[], None]) -> bool:
+    def _try(self, step: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> bool:
         """Do a step; what cannot be done now is done a moment later. A keeper that died of it would lose every exit."""
         try:
-            step()
+            step(*args, **kwargs)
         except OSError as error:
             self._starve(error)
         except MemoryError as error:

@@ -39,11 +39,13 @@ class Proof:
                 file.flush()
                 os.fsync(made)
             os.replace(f"{_KEY}.new", _KEY)
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
 
     def token(self, run: str) -> bytes:
         """Return what the shim of a run says when it dials."""
-        return hmac.digest(self._key, run.encode(), "sha256")
+        said = self._keyed.copy()
+        said.update(run.encode())
+        return said.digest()
 
     def holds(self, pid: int, hello: shim.Hello) -> bool:
         """Whether this process, which has said so, may be the shim of its run."""

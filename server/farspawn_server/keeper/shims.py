@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -22,12 +20,10 @@ from collections.abc import Callable, Iterable
 from farspawn_core import failpoint, proc, shim
 from farspawn_core.errors import STARVATION, Phase
 from farspawn_server.keeper import runfile
-from farspawn_server.keeper.asks import Asks
 from farspawn_server.keeper.fallen import Fallen
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.memory import OomWatch, group_to_watch
 from farspawn_server.keeper.messages import (
-    Answer,
     Failure,
     Holding,
     InputTaken,
@@ -37,10 +33,11 @@ from farspawn_server.keeper.messages import (
     Spawn,
     Write,
 )
-from farspawn_server.keeper.poll import READ, WRITE, Poll
+from farspawn_server.keeper.poll import Poll
 from farspawn_server.keeper.run import Run
 from farspawn_server.keeper.runfile import Evidence
 from farspawn_server.keeper.starting import Starter
+from farspawn_server.keeper.talk import Talk, dismiss, keep_going
 
 _LOOK_AFTER = 0.1
 _LOOKS_A_TURN = 256
@@ -73,10 +70,9 @@ class Shims:
             heirs: shims that the last image of this process started.
             alone: there is no shim yet.
         """
-        self._poll = poll
         self._starter = starter
         self._tell = tell
-        self._asks = Asks()
+        self._talk = Talk(poll, tell, self._note, self._closed)
         self._runs: dict[str, Run] = {}
         self._children: dict[int, Run | None] = dict.fromkeys(heirs)  # shims; None: it has yet to dial
         self._foreign: set[Run] = set()  # whose shims live and are not our children
@@ -88,6 +84,7 @@ class Shims:
         self._fallen = Fallen(lambda pid: pid in self._children or pid in self.bystanders or is_server(pid))
         self._fallen.begin()  # while the last image became this one
         self._memory = OomWatch(group_to_watch(starter.home))
+        self._counts = starter.home is not None and "memory" in starter.home.controllers
         self._kill_everybody = False
         self._deaths = 0  # of shims that were our children
         self._continue_at = 0.0
@@ -136,7 +133,7 @@ class Shims:
         evidence, holder = runfile.look(hello.run)
         holds = evidence is Evidence.HELD and holder == pid
         if not holds and hello.report.stage is shim.Stage.FAILED:
-            _dismiss(link, shim.forget())  # it could not make the file: nobody was started
+            dismiss(link, shim.forget())  # it could not make the file: nobody was started
             return False
         run = self._runs.get(hello.run)
         # Somebody may have removed the file. Then nobody else can be the shim of this run but who is not dead yet.
@@ -147,13 +144,12 @@ class Shims:
             run = self._runs[hello.run] = Run(hello.run, killing=self._kill_everybody)
         elif run.failure is not None:
             note("run told as failed has begun: killed", run=run.uid, pid=pid)
-            _dismiss(link, shim.kill(), shim.forget())
+            dismiss(link, shim.kill(), shim.forget())
             return False
         elif run.dead:
             return False
         failpoint.reach("keeper.shim.dialled")
         self._identify(run, pid)
-        self._hang_up(run)
         self._connect(run, link)
         if hello.report.stage is not shim.Stage.FAILED:  # the file is in no hello: a report of it follows
             self._note(run, hello.report)
@@ -161,34 +157,26 @@ class Shims:
 
     def signal(self, order: Signal) -> None:
         """Signal a run's leader or all of it; the answer comes later."""
-        number = self._asks.add(order.sequence, order.uid)
-        self._ask(order.uid, number, shim.signal(number, order.number, tree=order.tree))
+        self._talk.signal(self._runs.get(order.uid), order)
 
     def members(self, order: Members) -> None:
         """Ask who lives; the answer comes later."""
-        number = self._asks.add(order.sequence, order.uid)
-        self._ask(order.uid, number, shim.members(number))
+        self._talk.members(self._runs.get(order.uid), order)
 
     def write(self, order: Write) -> None:
         """Write to the input; the answer comes when the pipe has taken it."""
         run = self._runs.get(order.uid)
         if run is None or run.dead or run.failure is not None:
             self._tell(InputTaken(order.sequence, 0, closed=True))
-            return
-        if "write" in run.due:  # the shim has never heard of it: none of it was taken
-            number, offset = run.writing
-            if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(InputTaken(sequence, offset))
-        number = self._asks.add(order.sequence, order.uid, writes=True)
-        run.writing = number, order.offset
-        self._owe(run, "write", shim.write(number, order.offset, order.bytes(), end=order.end))
+        else:
+            self._talk.write(run, order)
 
     def kill(self, uid: str) -> None:
         """Begin to kill a run: its shim goes on until nothing is left."""
         run = self._runs.get(uid)
         if run is not None and not run.killing:
             run.killing = True
-            self._owe(run, "kill", shim.kill())
+            self._talk.owe(run, "kill", shim.kill())
             failpoint.reach("keeper.kill.ordered")
 
     def kill_all(self) -> None:
@@ -207,7 +195,7 @@ class Shims:
         if run.dead or run.failure is not None:
             self._drop_if_over(run)
         else:
-            self._owe(run, "forget", shim.forget())
+            self._talk.owe(run, "forget", shim.forget())
 
     def dismiss(self) -> None:
         """Forget everything: nobody is left who could store it."""
@@ -233,7 +221,7 @@ class Shims:
 
     def nobody_asks(self) -> None:
         """The server is gone, and with it whoever waits for answers."""
-        self._asks.clear()
+        self._talk.nobody_asks()
 
     def close(self) -> None:
         """Leave no group of ours behind. Nothing of any run lives."""
@@ -261,11 +249,11 @@ class Shims:
     def child_stopped(self, pid: int) -> None:
         """Continue a shim that somebody has stopped."""
         if pid in self._children:
-            _continue(pid)
+            keep_going(pid)
 
     def pending(self) -> float | None:
         """Return in how many seconds `go_on` has something to do."""
-        spans = [self._asks.pending(), self._fallen.pending()]
+        spans = [self._talk.pending(), self._fallen.pending()]
         if self._unsettled:
             spans.append(max(0.0, next(iter(self._unsettled.values())) - time.monotonic()))
         if self._foreign:
@@ -275,8 +263,7 @@ class Shims:
     def go_on(self) -> None:
         """Do what is due: questions nobody answers, shims that do not come back, what has fallen."""
         now = time.monotonic()
-        for ask in self._asks.overdue():
-            self._tell(ask.in_vain())
+        self._talk.go_on()
         for run, at in list(itertools.islice(self._unsettled.items(), _LOOKS_A_TURN)):
             if at > now:
                 break
@@ -284,7 +271,7 @@ class Shims:
         if self._foreign and now >= self._continue_at:
             self._continue_at = now + _CONTINUE_AFTER
             for run in self._foreign:
-                _continue(run.pid)
+                keep_going(run.pid)
         for run in self._fallen.go_on():
             self._say(run)
             self._drop_if_over(run)
@@ -315,9 +302,8 @@ class Shims:
 
     def _look(self, run: Run) -> bool:
         """Take in what is known by now; return whether that is all."""
-        while self._hear(run):
-            pass  # what it said last
-        self._hang_up(run)
+        self._talk.hear_out(run)
+        self._talk.hang_up(run)
         if run.report is not None and run.pid in self._children:  # reaped: it had the run, so nobody else can
             return self._bury(run)
         evidence, holder = runfile.look(run.uid)
@@ -325,7 +311,7 @@ class Shims:
             if holder != run.pid:
                 run.report = None
                 self._identify(run, holder)
-            _continue(run.pid)
+            keep_going(run.pid)
             return run.child
         if evidence is Evidence.LEFT:
             return self._bury(run)
@@ -361,7 +347,7 @@ class Shims:
             if error.errno in STARVATION:
                 return False
             # Else no shim can make the file either.
-        self._give_up(run)
+        self._talk.give_up(run)
         run.failure, run.order = failure, None
         self._say(run)
         self._drop_if_over(run)
@@ -378,7 +364,7 @@ class Shims:
     def _bury(self, run: Run) -> bool:
         """Take in that the shim that had the run is dead, by FORGET or killed."""
         self._foreign.discard(run)
-        self._give_up(run)
+        self._talk.give_up(run)
         run.dead, run.order = True, None
         if run.report is None or run.report.alive:
             note("shim killed", run=run.uid, pid=run.pid)
@@ -388,11 +374,6 @@ class Shims:
         self._say(run)
         self._drop_if_over(run)
         return True
-
-    def _give_up(self, run: Run) -> None:
-        run.due.clear()
-        for ask in self._asks.give_up(run.uid):
-            self._tell(ask.in_vain())
 
     def _identify(self, run: Run, pid: int) -> None:
         """Take in whose process the shim of a run is that we have not started for it."""
@@ -405,99 +386,19 @@ class Shims:
             self._foreign.add(run)
 
     def _connect(self, run: Run, link: socket.socket) -> None:
-        run.link = link
         self._unsettled.pop(run, None)
-        self._poll.watch(link.fileno(), functools.partial(self._exchange, run))
-        if run.killing:
-            run.due["kill"] = shim.kill()
-        if run.forgotten:
-            run.due["forget"] = shim.forget()
-        if run.due and not self._flush(run):
-            self._poll.change(link.fileno(), writing=True)
+        self._talk.connect(run, link)
 
-    def _hang_up(self, run: Run) -> None:
-        if run.link is not None:
-            self._poll.close(run.link)
-            run.link = None
-
-    def _ask(self, uid: str, number: int, message: bytes) -> None:
-        """Ask at once, or not at all."""
-        run = self._runs.get(uid)
-        if run is not None and run.link is not None:
-            self._wake(run)
-            with contextlib.suppress(OSError):  # it takes nothing, or is dead
-                run.link.send(message, socket.MSG_NOSIGNAL)
-                return
-        if (sequence := self._asks.take(number, uid)) is not None:
-            self._tell(Answer(sequence))
-
-    def _owe(self, run: Run, kind: str, message: bytes) -> None:
-        """Send now, or as soon as the shim takes it: also over the next connection."""
-        waited = bool(run.due)
-        run.due[kind] = message
-        self._wake(run)
-        if run.link is not None and not self._flush(run) and not waited:
-            self._poll.change(run.link.fileno(), writing=True)
-
-    def _flush(self, run: Run) -> bool:
-        """Send what is due; return whether all was taken. The end of a dead shim's socket is read, not written."""
-        assert run.link is not None
-        with contextlib.suppress(OSError):
-            for kind in list(run.due):
-                run.link.send(run.due[kind], socket.MSG_NOSIGNAL)
-                del run.due[kind]
-        return not run.due
-
-    def _wake(self, run: Run) -> None:
-        if run in self._foreign:
-            _continue(run.pid)  # of one that is our child the kernel tells us when it is stopped
-
-    def _exchange(self, run: Run, events: int) -> None:
-        if events & WRITE and run.link is not None and self._flush(run):
-            self._poll.change(run.link.fileno(), writing=False)
-        if events & READ:
-            while self._hear(run):
-                pass
-            if run.link is None and not run.child:
-                self._settle(run)
-
-    def _hear(self, run: Run) -> bool:
-        """Take in one message; return whether there may be another."""
-        if run.link is None:
-            return False
-        try:
-            data = run.link.recv(shim.MESSAGE_BYTES)
-        except ConnectionResetError:
-            return True  # it has ended without reading all; what it had said comes after this
-        except OSError:
-            return False
-        try:
-            message = shim.decode(data) if data else None
-        except shim.GarbledError as error:
-            note("shim not understood", run=run.uid, error=str(error))
-            data, message = b"", None
-        if not data:
-            self._hang_up(run)
-            return False
-        match message:
-            case shim.Report():
-                self._note(run, message)
-            case shim.Answer(number, reached) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(Answer(sequence, reached))
-            case shim.Members(number, total, members) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(Answer(sequence, total, [(each.pid, each.name, each.state, each.error) for each in members]))
-            case shim.Taken(number, closed, offset) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(InputTaken(sequence, offset, closed=closed))
-            case _:
-                pass  # nobody waits for it, or only newer keepers know it
-        return True
+    def _closed(self, run: Run) -> None:
+        if not run.child:  # else the kernel will tell
+            self._settle(run)
 
     def _note(self, run: Run, report: shim.Report) -> None:
         """Take in a report."""
         known, run.report = run.report, report
         if report.stage is shim.Stage.ENDED and (known is None or known.stage is not shim.Stage.ENDED):
             run.out_of_memory = self._memory.verdict(
-                run.group, status=report.status, struck=report.struck, at=report.ended_at
+                run.group if self._counts else None, status=report.status, struck=report.struck, at=report.ended_at
             )
             failpoint.reach("keeper.exit.heard")
             self._reached.append("keeper.exit.told")
@@ -513,21 +414,11 @@ class Shims:
             self._drop(run)
 
     def _drop(self, run: Run) -> None:
-        self._hang_up(run)
+        self._talk.hang_up(run)
         self._unsettled.pop(run, None)
         self._runs.pop(run.uid, None)
         if run.group is not None:
             run.group.remove()
-
-
-def _dismiss(link: socket.socket, *messages: bytes) -> None:
-    """Tell a shim that its run is not wanted."""
-    with contextlib.suppress(OSError):
-        while link.recv(shim.MESSAGE_BYTES):
-            pass  # what is closed with something unread takes with it what was said
-    with contextlib.suppress(OSError):
-        for message in messages:
-            link.send(message, socket.MSG_NOSIGNAL)
 
 
 def _is_child(pid: int) -> bool:
@@ -537,9 +428,3 @@ def _is_child(pid: int) -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _continue(pid: int) -> None:
-    if pid > 0:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGCONT)

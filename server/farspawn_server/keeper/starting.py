@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import signal
 import socket
 from dataclasses import dataclass
 
@@ -23,7 +22,6 @@ from farspawn_server.keeper.proof import Proof
 RESERVE = 32
 """Descriptors that no start may use."""
 _ENDLESS = (1 << 64) - 1  # RLIM_INFINITY in C
-_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ class Starter:
 
         By `os.posix_spawn`, which holds the GIL until the shim is executed: this process has no other thread, and the
         shim is one static file that we hold open, so nothing is searched, loaded or waited for. It closes no
-        descriptor, but none of ours is inherited: `__main__` sees to it. Signals are at their default, none is blocked.
+        descriptor, but none of ours is inherited: `__main__` sees to it. Signals are the business of shim and leader.
         """
         descriptors = [os.memfd_create("farspawn-order", os.MFD_CLOEXEC)]
         try:
@@ -115,15 +113,7 @@ class Starter:
             moves.append((os.POSIX_SPAWN_DUP2, link, shim.FD_KEEPER))
             if group is not None:
                 moves.append((os.POSIX_SPAWN_DUP2, descriptors[1], shim.FD_CGROUP))
-            return os.posix_spawn(
-                self._path,
-                (shim.NAME, order.uid),
-                {},
-                file_actions=moves,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_SIGNALS,
-            )
+            return os.posix_spawn(self._path, (shim.NAME, order.uid), {}, file_actions=moves, setsid=True)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
