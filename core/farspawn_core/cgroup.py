@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ _SUBGROUPS = ("agent", ".control")
 _MODE = 0o755
 _LINKS_OF_A_LEAF = 2
 _YOUNG_SECONDS = 60
+_READ_BYTES = 1 << 16
 _LIMIT_OF = {"memory": "memory.max", "pids": "pids.max"}
 
 
@@ -44,22 +45,23 @@ class Home:
 
 
 class Cgroup:
-    """One group. All methods but `limit` and `descriptor` bear that it, or what was in it, is gone."""
+    """One group. All methods but `limit` and `descriptor` bear that it, or what was in it, is gone.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        path: its directory.
+    """
+
+    def __init__(self, path: Path | str) -> None:
         """Make the group, or take over the one that is there.
 
         Raises:
             OSError: it cannot be made.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(_MODE)
-        self._path = path
-
-    @property
-    def path(self) -> str:
-        """Its directory."""
-        return str(self._path)
+        self.path = os.fspath(path)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path, _MODE)
+        if os.stat(f"{self.path}/.").st_mode & 0o777 != _MODE:
+            os.chmod(self.path, _MODE)
 
     def descriptor(self) -> int:
         """Return an open directory for CLONE_INTO_CGROUP, see clone(2). The caller closes it.
@@ -67,7 +69,7 @@ class Cgroup:
         Raises:
             OSError: it is gone, or there are too many open files.
         """
-        return os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def limit(self, *, memory_bytes: int = 0, processes: int = 0) -> None:
         """Limit all of it together.
@@ -92,51 +94,63 @@ class Cgroup:
 
     def populated(self) -> bool:
         """Return whether anybody lives in it or below it; a zombie does not."""
-        return "populated 1" in _read(f"{self._path}/cgroup.events").splitlines()
+        return "populated 1" in _read(f"{self.path}/cgroup.events").splitlines()
 
     def kill(self) -> None:
         """Send SIGKILL to everybody in it, and to whoever is being born."""
         with contextlib.suppress(OSError):  # Linux before 5.14 has no cgroup.kill; the tree is struck anyhow
-            (self._path / "cgroup.kill").write_text("1", encoding="ascii")
+            _write(f"{self.path}/cgroup.kill", "1")
 
     def out_of_memory(self) -> bool | None:
         """Return whether the kernel killed somebody in it for want of memory; None: it does not count that here."""
-        kills = oom_kills(self._path)
+        kills = oom_kills(self.path)
         return None if kills is None else kills > 0
 
     def remove(self) -> None:
         """Remove the group, if nobody lives in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path)  # mostly there is no other below it
+            return
         for directory in reversed(self._directories()):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
 
     def _set(self, name: str, value: int) -> None:
         try:
-            _write(f"{self._path}/{name}", str(value))
+            _write(f"{self.path}/{name}", str(value))
         except OSError as error:
             raise OSError(error.errno, error.strerror, name) from error
 
     def _directories(self) -> list[str]:
         """Return this group's directory and those below it."""
-        path = str(self._path)
         with contextlib.suppress(OSError):
             # Each directory below is a link to this one; mostly there is none, and reading the list is what costs.
-            if os.stat(path).st_nlink > _LINKS_OF_A_LEAF:
-                return [directory for directory, _, _ in os.walk(path)]
-        return [path]
+            if os.stat(self.path).st_nlink > _LINKS_OF_A_LEAF:
+                return [directory for directory, _, _ in os.walk(self.path)]
+        return [self.path]
 
 
 def make(home: Home, name: str) -> Cgroup | None:
     """Make the group of a name below `home`, or take over the one that is there; None: the kernel allows no more."""
     try:
-        return Cgroup(home.path / name.replace("/", "."))
+        return Cgroup(_path(home, name))
     except OSError:
         return None
 
 
-def sweep(home: Home) -> None:
-    """Remove the groups below `home` that nobody lives in: those of agents that were killed and never came back."""
+def find(home: Home, name: str) -> Cgroup | None:
+    """Return the group of a name below `home`, if it is there."""
+    return make(home, name) if os.path.isdir(_path(home, name)) else None
+
+
+def sweep(home: Home, keep: Callable[[str], bool]) -> None:
+    """Remove the groups below `home` that nobody lives in: those of agents that were killed and never came back.
+
+    But for those to whose name `keep` says yes: somebody has yet to read what the kernel counted there.
+    """
     for entry in os.scandir(home.path):
+        if keep(entry.name):
+            continue
         with contextlib.suppress(OSError):
             # A young one may be another agent's, about to be filled.
             if entry.is_dir() and time.time() - entry.stat().st_mtime > _YOUNG_SECONDS:
@@ -153,6 +167,10 @@ def home() -> Home | None:
     return _home_in(own)
 
 
+def _path(home: Home, name: str) -> str:
+    return f"{home.path}/{name.replace('/', '.')}"
+
+
 def own_group() -> Path | None:
     """Return the directory of the group that this process lives in; None: no cgroup v2 is mounted here."""
     own = next((line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), None)
@@ -164,7 +182,7 @@ def own_group() -> Path | None:
     return Path(point, os.path.relpath(own, root))
 
 
-def oom_kills(group: Path) -> int | None:
+def oom_kills(group: Path | str) -> int | None:
     """Return how often the kernel killed somebody in a group, or below it, for want of memory.
 
     None: it does not count that there: no memory controller, no cgroup v2, or the root.
@@ -178,10 +196,10 @@ def oom_kills(group: Path) -> int | None:
 
 def _home_in(base: Path) -> Home | None:
     try:
-        Cgroup(base / _PARENT)
+        Cgroup(f"{base}/{_PARENT}")
         for group in (base, base / _PARENT):
             _hand_down(group)
-        probe = Cgroup(base / _PARENT / f"probe.{os.getpid()}")
+        probe = Cgroup(f"{base}/{_PARENT}/probe.{os.getpid()}")
     except OSError:
         return None
     controllers = frozenset(name for name, limit in _LIMIT_OF.items() if (Path(probe.path) / limit).exists())
@@ -217,7 +235,13 @@ def _write(path: str, text: str) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # at half the cost of `open`: each exit reads some
     except OSError:
         return ""
+    try:
+        parts = iter(lambda: os.read(descriptor, _READ_BYTES), b"")
+        return b"".join(parts).decode(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)

@@ -67,6 +67,19 @@ def read(pid: int) -> Process | None:
     )
 
 
+def exists(pid: int) -> bool:
+    """Return whether any process has this pid now, also one that /proc hides from us; a zombie has."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
+
+
 def _contents(path: str) -> bytes:
     """Return what is in a file of /proc: at half the cost of `open`, and each start and exit reads five."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -20,6 +20,8 @@ NAME = "farspawn-shim"
 """What a shim is called, in proc_pid_stat(5)."""
 SOCKET = "keeper.sock"
 """What a shim dials, in the state directory."""
+FD_ORDER, FD_KEEPER, FD_CGROUP = 3, 4, 5
+"""The descriptors that a shim is given besides its standard streams."""
 WRITE_BYTES = 65536
 """The most that one `write` may carry."""
 MESSAGE_BYTES = 16384

@@ -189,8 +189,9 @@ class ServedKeeper:
         self.hello = self._connect()
 
     def until_asked(self) -> None:
-        """Hear until the keeper has asked whether we live."""
+        """Hear until the keeper asks again whether we live."""
         deadline = time.monotonic() + PATIENCE
+        self._asked = False
         while not self._asked:
             self._hear(deadline)
 

@@ -7,20 +7,23 @@ so the same children. It hands on no table: shims dial in, as they do when a kee
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import sys
 import time
 
-from farspawn_core import failpoint
+from farspawn_core import failpoint, proc
 from farspawn_core._libc import become_subreaper
 from farspawn_core.stderr import hold_standard_streams
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.loop import Keeper, Renew
 
-# What the last image left for this one: the descriptor of the lock, how many images there were, and the pids of
-# children that are none of ours.
+# What the last image left for this one: descriptors of the lock and of a file that says the rest.
 _HANDED = "FARSPAWN_HANDED"
+
+_STDERR = 2
 
 # `farspawnd reload` takes the lock for a moment to see whether anybody has it.
 _PROBED_SECONDS = 0.2
@@ -31,36 +34,49 @@ def main() -> int:
     hold_standard_streams()
     state, *server = sys.argv[1:]
     state = os.path.abspath(state)
-    images, bystanders = 0, None
+    images, children = 0, {"bystanders": proc.children(os.getpid())}
     if left := os.environ.pop(_HANDED, ""):
-        lock, images, *pids = (int(number) for number in left.split(","))
-        bystanders = set(pids)
-        os.set_inheritable(lock, False)
+        lock, handed = map(int, left.split(","))
+        with open(handed, "rb") as file:
+            images, children = json.load(file)
     else:
         lock = _lock(state)
+    _inherit_nothing()
     started_in = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.chdir(state)
     os.makedirs("logs", mode=0o700, exist_ok=True)
     become_subreaper()
-    keeper = Keeper(server, started_in, bystanders)
+    keeper = Keeper(server, started_in, **children)
     _sign(lock, images)
     if images:
         failpoint.reach("keeper.reload.taken")
     while (ended := keeper.run()) is Renew.IMAGE:
+        handed = os.memfd_create("farspawn-handed", 0)
         try:
+            os.write(handed, json.dumps([images + 1, keeper.children]).encode())
+            os.lseek(handed, 0, os.SEEK_SET)
             os.set_inheritable(lock, True)
-            os.environ[_HANDED] = ",".join(map(str, (lock, images + 1, *keeper.bystanders)))
+            os.environ[_HANDED] = f"{lock},{handed}"
             os.chdir(started_in)
             os.execv(sys.executable, [sys.executable, "-P", "-m", "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
         except OSError as error:
             # The new code cannot even be executed: this image still knows everything, and goes on.
             note("next image not executed", error=str(error))
-            del os.environ[_HANDED]
+            os.environ.pop(_HANDED, None)
+            os.close(handed)
             os.set_inheritable(lock, False)
             os.chdir(state)
             keeper.stay()
     assert isinstance(ended, int)
     return ended
+
+
+def _inherit_nothing() -> None:
+    """Have no descriptor inherited that we were started with, but for the standard streams."""
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
+        if descriptor > _STDERR:
+            with contextlib.suppress(OSError):  # of the list itself
+                os.set_inheritable(descriptor, False)
 
 
 def _lock(state: str) -> int:

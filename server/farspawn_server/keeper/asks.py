@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import time
 from dataclasses import dataclass
+
+from farspawn_server.keeper.messages import Answer, InputTaken
 
 _PATIENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question: the server's number of it, the run that it is about, and until when an answer is waited for."""
+    """One question: the server's number of it. A write may take as long as the run does not read."""
 
     sequence: int
-    run: str
-    deadline: float | None
+    writes: bool
+
+    def in_vain(self) -> Answer | InputTaken:
+        """Return what the server is told if nobody answers."""
+        return InputTaken(self.sequence, 0, closed=True) if self.writes else Answer(self.sequence)
 
 
 class Asks:
@@ -24,41 +30,43 @@ class Asks:
     def __init__(self) -> None:
         """Know of none."""
         self._numbers = itertools.count(1)
-        self._open: dict[int, Ask] = {}
+        self._open: dict[str, dict[int, Ask]] = {}  # by run
+        self._deadlines = collections.deque[tuple[float, str, int]]()  # in order: all are given the same time
 
-    def add(self, sequence: int, run: str, *, patient: bool = False) -> int:
+    def add(self, sequence: int, run: str, *, writes: bool = False) -> int:
         """Note a question and return the number that the shim is given."""
         number = next(self._numbers) & 0xFFFFFFFF
-        self._open[number] = Ask(sequence, run, None if patient else time.monotonic() + _PATIENCE_SECONDS)
+        self._open.setdefault(run, {})[number] = Ask(sequence, writes)
+        if not writes:
+            self._deadlines.append((time.monotonic() + _PATIENCE_SECONDS, run, number))
         return number
 
     def take(self, number: int, run: str) -> int | None:
         """Return the server's number of a question that this run answers; None: nobody waits for that."""
-        ask = self._open.get(number)
-        if ask is None or ask.run != run:
-            return None
-        del self._open[number]
-        return ask.sequence
+        asks = self._open.get(run, {})
+        ask = asks.pop(number, None)
+        if not asks:
+            self._open.pop(run, None)
+        return None if ask is None else ask.sequence
 
     def give_up(self, run: str) -> list[Ask]:
         """Return the questions to a run whose shim is dead, and drop them."""
-        return self._drop({number: ask for number, ask in self._open.items() if ask.run == run})
+        return list(self._open.pop(run, {}).values())
 
     def overdue(self) -> list[Ask]:
         """Return the questions whose time is over, and drop them."""
-        now = time.monotonic()
-        return self._drop({n: ask for n, ask in self._open.items() if ask.deadline is not None and ask.deadline <= now})
+        now, found = time.monotonic(), list[Ask]()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, run, number = self._deadlines.popleft()
+            if (sequence := self.take(number, run)) is not None:
+                found.append(Ask(sequence, writes=False))
+        return found
 
     def clear(self) -> None:
         """Drop all: who asked is gone."""
         self._open.clear()
+        self._deadlines.clear()
 
     def pending(self) -> float | None:
-        """Return in how many seconds the next one is overdue."""
-        first = min((ask.deadline for ask in self._open.values() if ask.deadline is not None), default=None)
-        return None if first is None else max(0.0, first - time.monotonic())
-
-    def _drop(self, asks: dict[int, Ask]) -> list[Ask]:
-        for number in asks:
-            del self._open[number]
-        return list(asks.values())
+        """Return in how many seconds `overdue` has something to look at."""
+        return max(0.0, self._deadlines[0][0] - time.monotonic()) if self._deadlines else None

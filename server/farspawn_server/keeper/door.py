@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import selectors
 import socket
 import struct
 import time
@@ -14,6 +13,7 @@ from collections.abc import Callable
 from farspawn_core import shim
 from farspawn_core.errors import STARVATION
 from farspawn_server.keeper.journal import note
+from farspawn_server.keeper.poll import READ, Poll
 from farspawn_server.keeper.proof import Proof
 
 _BACKLOG = 4096
@@ -29,7 +29,7 @@ class Door:
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
+        poll: Poll,
         proof: Proof,
         descriptors: int,
         admit: Callable[[socket.socket, int, shim.Hello], bool],
@@ -37,12 +37,12 @@ class Door:
         """Listen in our working directory.
 
         Args:
-            selector: calls us.
+            poll: calls us.
             proof: what shims are to give.
             descriptors: how many we may have.
-            admit: takes the connection, the pid and the first words of a proven shim; False: it is not wanted.
+            admit: takes the connection, the pid and the first words of who may be a shim; False: it is none.
         """
-        self._selector = selector
+        self._poll = poll
         self._proof = proof
         self._descriptors = descriptors
         self._admit = admit
@@ -55,7 +55,7 @@ class Door:
         os.chmod(shim.SOCKET, 0o600)
         self._listener.listen(_BACKLOG)
         self._listener.setblocking(False)
-        selector.register(self._listener, selectors.EVENT_READ, self._answer)
+        poll.watch(self._listener.fileno(), self._answer)
 
     def pending(self) -> float | None:
         """Return in how many seconds `go_on` has something to do."""
@@ -65,12 +65,12 @@ class Door:
         """Listen again after a pause."""
         if self.pending() == 0.0:
             self._opens_at = None
-            self._selector.register(self._listener, selectors.EVENT_READ, self._answer)
+            self._poll.watch(self._listener.fileno(), self._answer)
 
     def close(self) -> None:
         """Listen no more."""
         if self._opens_at is None:
-            self._selector.unregister(self._listener)
+            self._poll.let_go(self._listener.fileno())
         self._listener.close()
 
     def _answer(self, _: int) -> None:
@@ -91,15 +91,15 @@ class Door:
             caller.setblocking(False)
             pid, _, _ = _UCRED.unpack(caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             self._unproven[caller] = pid
-            self._selector.register(caller, selectors.EVENT_READ, functools.partial(self._hear, caller))
-            self._hear(caller, selectors.EVENT_READ)  # a shim says it with the call
+            self._poll.watch(caller.fileno(), functools.partial(self._hear, caller))
+            self._hear(caller, READ)  # a shim says it with the call
             if len(self._unproven) > _UNPROVEN:
                 self._let_go(next(iter(self._unproven))).close()
 
     def _pause(self) -> None:
         """Without room for one more, the next call would wake us again at once."""
         note("no room for one more shim, trying again")
-        self._selector.unregister(self._listener)
+        self._poll.let_go(self._listener.fileno())
         self._opens_at = time.monotonic() + _PAUSE_SECONDS
 
     def _hear(self, caller: socket.socket, _: int) -> None:
@@ -111,20 +111,19 @@ class Door:
             hello = None
         pid = self._unproven[caller]
         self._let_go(caller)
-        if isinstance(hello, shim.Hello) and self._is_proven(pid, hello) and self._admit(caller, pid, hello):
-            return
-        caller.close()
+        if not (isinstance(hello, shim.Hello) and self._is_wanted(caller, pid, hello)):
+            caller.close()
 
-    def _is_proven(self, pid: int, hello: shim.Hello) -> bool:
+    def _is_wanted(self, caller: socket.socket, pid: int, hello: shim.Hello) -> bool:
         try:
-            proven = self._proof.holds(pid, hello)
+            wanted = self._proof.holds(pid, hello) and self._admit(caller, pid, hello)
         except OSError:
             return False  # starved: it dials again
-        if not proven:
+        if not wanted:
             note("caller is no shim of ours", pid=pid, run=hello.run)
-        return proven
+        return wanted
 
     def _let_go(self, caller: socket.socket) -> socket.socket:
-        self._selector.unregister(caller)
+        self._poll.let_go(caller.fileno())
         del self._unproven[caller]
         return caller

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import selectors
 import signal
 import socket
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ParamSpec
 
 from farspawn_core import failpoint, proc
-from farspawn_core.errors import STARVATION
 from farspawn_server.keeper.door import Door
 from farspawn_server.keeper.guard import BAD_CONFIGURATION, Guard
 from farspawn_server.keeper.journal import note
@@ -39,13 +37,15 @@ from farspawn_server.keeper.messages import (
     Write,
     encode,
 )
+from farspawn_server.keeper.poll import READ, WRITE, Poll
 from farspawn_server.keeper.proof import Proof
 from farspawn_server.keeper.shims import Shims
 from farspawn_server.keeper.starting import Starter
 
 HANDLED_SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 _RECEIVE_BYTES = 1 << 18
-_STARVED_SECONDS = 0.1
+_P = ParamSpec("_P")
+_STARVED_SECONDS = 0.02
 _LEAVING_SECONDS = 5.0
 _DISMISSAL_SECONDS = 2.0
 
@@ -59,31 +59,45 @@ class Renew(enum.Enum):
 class Keeper:
     """Owns the shims, and the server that speaks for them. Its working directory is the state directory."""
 
-    def __init__(self, server: Sequence[str], directory: int, bystanders: set[int] | None) -> None:
+    def __init__(
+        self, server: Sequence[str], directory: int, *, bystanders: Iterable[int], heirs: Iterable[int] = ()
+    ) -> None:
         """Describe a keeper.
 
         Args:
             server: the command that starts the gRPC server.
             directory: a descriptor of where that runs.
-            bystanders: what the last image of this process said in `bystanders`; None: this is the first.
+            bystanders: children of ours that are none of our business.
+            heirs: children of ours that are shims, started by the last image of this process.
         """
         self._id = uuid.uuid4().hex
         self._started_at = time.time_ns()
         self._boot = proc.boot_id()  # now: later there may be no descriptor left for it
-        self._selector = selectors.DefaultSelector()
+        self._poll = Poll()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._wake_read, selectors.EVENT_READ, self._drain_wake)
+        self._poll.watch(self._wake_read, self._drain_wake)
         self._guard = Guard(server, directory)
         failpoint.peer = lambda: self._guard.pid
         proof = Proof()
         self._starter = Starter(proof)
-        self._shims = Shims(self._selector, self._starter, self._send, lambda pid: pid == self._guard.pid, bystanders)
-        self._door = Door(self._selector, proof, self._starter.descriptors, self._shims.admit)
+        self._shims = Shims(
+            self._poll,
+            self._starter,
+            self._send,
+            lambda pid: pid == self._guard.pid,
+            bystanders=bystanders,
+            heirs=heirs,
+            alone=proof.new,
+        )
+        self._door = Door(self._poll, proof, self._starter.descriptors, self._shims.admit)
         self._server: socket.socket | None = None
         self._decoder = Decoder()
         self._inbox: deque[Message] = deque()
         self._starved = False
         self._outgoing = bytearray()
+        self._is_full = False  # the server's socket is
+        self._children_changed = True  # of what happened before we listened to signals, nobody will tell
+        self._changes: deque[tuple[int, int | None]] = deque()
         self._shutdowns_asked = 0  # counted by signal handlers
         self._shutdowns_heeded = 0
         self._finished = False
@@ -95,13 +109,15 @@ class Keeper:
 
     def run(self) -> int | Renew:
         """Serve until the site is shut down; return the exit code, or that the next image is to be executed."""
-        self._wake()  # of what ended before we listened to signals, nobody will tell
         while True:
             if self._guard.pending() == 0.0 and self._leave_by is None and not self._may_end():
                 self._connect()
-            for key, events in self._selector.select(self._patience()):
-                cast(Callable[[int], None], key.data)(events)
-            self._work()
+            well = True
+            for handle, events in self._poll.wait(0.0 if self._children_changed else self._patience()):
+                well &= self._try(handle, events)
+            for step in (self._reap, self._obey_all, self._shims.go_on, self._door.go_on, self._ask, self._tell_news):
+                well &= self._try(step)
+            self._starved = not well
             self._heed_signals()
             if self._leave_by is not None and self._is_ready_to_leave():
                 return Renew.IMAGE
@@ -109,48 +125,67 @@ class Keeper:
                 return 0 if self._shutdowns_asked else self._guard.last_code or 0
 
     @property
-    def bystanders(self) -> set[int]:
-        """Children that this process had before it was a keeper: they are left alone."""
-        return self._shims.bystanders
+    def children(self) -> dict[str, list[int]]:
+        """What the next image is to know of our children: its `bystanders` and `heirs`."""
+        return {"bystanders": list(self._shims.bystanders), "heirs": self._shims.children}
 
     def stay(self) -> None:
         """Go on after all: there is no next image."""
         self._leave_by, self._reload_asked = None, False
         self._take_signals()
 
-    def _work(self) -> None:
-        """Obey the server and take in what happened. What the machine has no room for now is done a moment later."""
+    def _try(self, step: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> bool:
+        """Do a step; what cannot be done now is done a moment later. A keeper that died of it would lose every exit."""
         try:
-            for pid, returncode in _changed_children():
-                if returncode is None:
-                    self._shims.child_stopped(pid)
-                elif pid == self._guard.pid:
-                    self._guard.ended(returncode)
-                    self._hear_out()
-                else:
-                    self._shims.child_ended(pid)
-            while self._inbox:
-                self._obey(self._inbox[0])
-                self._inbox.popleft()
-            self._shims.go_on()
-            self._door.go_on()
-            if self._server is not None and self._guard.is_to_be_asked():
-                self._send(Ping())
-                self._shims.look_at_memory()
-            self._starved = False
+            step(*args, **kwargs)
         except OSError as error:
-            if error.errno not in STARVATION:
-                raise
-            # A keeper that died of it would lose every exit.
             self._starve(error)
         except MemoryError as error:
             self._starve(error)
             self._start_over()
+        else:
+            return True
+        return False
 
     def _starve(self, error: Exception) -> None:
         if not self._starved:
             note("starved, trying again", error=str(error) or type(error).__name__)
         self._starved = True
+        time.sleep(_STARVED_SECONDS)  # what could not be taken in comes again at once
+
+    def _reap(self) -> None:
+        """Take in which children have ended or were stopped."""
+        if self._children_changed:
+            self._children_changed = False
+            self._changes.extend(_changed_children())
+        while self._changes:
+            pid, returncode = self._changes[0]
+            if returncode is None:
+                self._shims.child_stopped(pid)
+            elif pid == self._guard.pid:
+                self._guard.ended(returncode)
+                self._hear_out()
+            else:
+                self._shims.child_ended(pid)
+            self._changes.popleft()
+
+    def _obey_all(self) -> None:
+        while self._inbox:
+            self._obey(self._inbox.popleft())
+
+    def _ask(self) -> None:
+        """Ask the server whether it lives, and look at what nobody tells of, about once a second."""
+        if self._server is not None and self._guard.is_to_be_asked():
+            self._send(Ping())
+            self._shims.look_at_memory()
+            self._children_changed = True  # whatever the signals say
+            self._shims.look_at_children(self._reap)
+
+    def _tell_news(self) -> None:
+        self._shims.tell_news()
+        if self._outgoing and not self._is_full:
+            self._flush()
+        self._shims.news_were_sent()
 
     def _start_over(self) -> None:
         """Let the server go: what could not be told or heard for want of memory, the next one hears and says."""
@@ -197,7 +232,7 @@ class Keeper:
         return True
 
     def _patience(self) -> float | None:
-        spans = [_STARVED_SECONDS if self._starved else None, self._shims.pending(), self._door.pending()]
+        spans = [0.0 if self._starved else None, self._shims.pending(), self._door.pending()]
         if self._leave_by is None:
             spans.append(self._guard.pending())
         if self._server is not None:
@@ -211,13 +246,16 @@ class Keeper:
         # Handlers run between any two steps of this thread: they only count. The loop hears of a signal through the
         # pipe, also of SIGCHLD.
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, _do_nothing)
+        signal.signal(signal.SIGCHLD, self._note_child)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._count_shutdown)
         signal.signal(signal.SIGUSR1, self._note_reload)
         signal.signal(signal.SIGHUP, self._note_reconfiguration)  # a terminal that goes sends it too, and may
         # The last image blocked them, so that none would find this one without a handler.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED_SIGNALS)
+
+    def _note_child(self, *_: object) -> None:
+        self._children_changed = True
 
     def _count_shutdown(self, *_: object) -> None:
         self._shutdowns_asked += 1
@@ -246,14 +284,8 @@ class Keeper:
         if self._reload_asked and not self._shutdowns_asked and self._leave_by is None:
             self._leave()
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop will wake anyhow
-            os.write(self._wake_write, b"\0")
-
     def _drain_wake(self, _: int) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._wake_read, _RECEIVE_BYTES):
-                pass
+        os.read(self._wake_read, _RECEIVE_BYTES)
 
     def _connect(self) -> None:
         self._server = self._guard.start()
@@ -262,7 +294,8 @@ class Keeper:
         self._decoder = Decoder()
         self._inbox.clear()
         self._outgoing.clear()
-        self._selector.register(self._server, selectors.EVENT_READ, self._exchange)
+        self._is_full = False
+        self._poll.watch(self._server.fileno(), self._exchange)
         self._send(
             Hello(
                 self._id,
@@ -277,35 +310,34 @@ class Keeper:
 
     def _disconnect(self) -> None:
         assert self._server is not None
-        self._selector.unregister(self._server)
-        self._server.close()
+        self._poll.close(self._server)
         self._server = None
+        self._outgoing.clear()
         self._shims.nobody_asks()
 
     def _send(self, message: Message) -> None:
         """Queue a message. Without a server it is dropped: the next one is told everything in Hello."""
         if self._server is not None:
             self._outgoing += encode(message)
-            self._flush()
 
     def _flush(self) -> None:
         """Write what the socket takes; a server that does not read costs memory, never time."""
         assert self._server is not None
         try:
-            sent = self._server.send(self._outgoing) if self._outgoing else 0
+            sent = self._server.send(self._outgoing)
         except BlockingIOError:
             sent = 0
         except OSError:
             sent = len(self._outgoing)  # it is dead: its end of the socket will say so when read
         del self._outgoing[:sent]
-        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._outgoing else 0)
-        if interest != self._selector.get_key(self._server).events:
-            self._selector.modify(self._server, interest, self._exchange)
+        if self._is_full is not bool(self._outgoing):
+            self._is_full = not self._is_full
+            self._poll.change(self._server.fileno(), writing=self._is_full)
 
     def _exchange(self, events: int) -> None:
-        if self._server is not None and events & selectors.EVENT_WRITE:
+        if events & WRITE:
             self._flush()
-        if events & selectors.EVENT_READ:
+        if events & READ:
             self._receive()
 
     def _receive(self) -> bool:
@@ -367,7 +399,3 @@ def _changed_children() -> Iterator[tuple[int, int | None]]:
                     yield child.si_pid, -child.si_status
                 case _:
                     yield child.si_pid, None
-
-
-def _do_nothing(*_: object) -> None:
-    """Handle a signal whose arrival is all that matters."""

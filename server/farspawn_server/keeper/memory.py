@@ -55,9 +55,10 @@ class OomWatch:
             struck: we have sent SIGKILL to somebody of the run.
             at: when the leader ended, in nanoseconds since 1970.
         """
-        self.look()
         counted = None if group is None else group.out_of_memory()
         killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not struck
+        if killed and counted is None:
+            self.look()
         return judge(counted, self._rises, killed=killed, ended_at=at)
 
     def _read(self) -> int | None:

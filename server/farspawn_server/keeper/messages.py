@@ -325,20 +325,25 @@ _FIELDS: dict[type, frozenset[str]] = {
     kind: frozenset(each.name for each in dataclasses.fields(kind))
     for kind in (*_KINDS.values(), Failure, Ended, Spent, Outputs, Confinement, User)
 }
+# What of it goes over the wire, if it is not the default: names and defaults, in the same order.
+_WORDS: dict[type, tuple[tuple[str, object], ...]] = {
+    kind: tuple((each.name, each.default) for each in dataclasses.fields(kind)) for kind in _FIELDS
+}
 _T = TypeVar("_T")
 
 
 def _fields(value: object) -> dict[str, object]:
-    # `dataclasses.asdict` would copy all values deeply, at five times the cost of the rest.
-    return {name: getattr(value, name) for name in _FIELDS[type(value)]}
+    # `dataclasses.asdict` would copy all values deeply, at five times the cost of the rest. What is missing is read as
+    # the default: so that needs no word.
+    return {name: said for name, default in _WORDS[type(value)] if (said := getattr(value, name)) != default}
 
 
-_TO_JSON = json.JSONEncoder(separators=(",", ":"), default=_fields)
+_TO_JSON = json.JSONEncoder(separators=(",", ":"), default=_fields, check_circular=False)
 
 
 def encode(message: Message) -> bytes:
     """Return the frame of a message."""
-    text = _TO_JSON.encode({"kind": type(message).__name__, **_fields(message)})
+    text = _TO_JSON.encode({"kind": type(message).__name__} | _fields(message))
     body = text.encode("ascii")  # json escapes the rest, lone surrogates of undecodable names included
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 

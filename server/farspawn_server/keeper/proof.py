@@ -1,7 +1,8 @@
 """Who dials is a shim of ours if it knows its run's token, holds its run's file and is not within anybody's task.
 
 A task of the agent's own user can read the key and so make any token; it cannot shed its own shim, which stays above it
-among its ancestors, and it cannot hold a file that another shim holds.
+among its ancestors, and it cannot hold a file that another shim holds: that one `Shims.admit` looks at. Where /proc
+hides the shims from us (hidepid, ProtectProc=), the ancestors cannot be known, and only token and file count.
 """
 
 from __future__ import annotations
@@ -12,70 +13,65 @@ import os
 import secrets
 
 from farspawn_core import proc, shim
-from farspawn_server.keeper import runfile
 
 _KEY = "keeper.key"
 _KEY_BYTES = 32
 
 
 class Proof:
-    """Belongs to one state directory, which is our working directory."""
+    """Belongs to one state directory, which is our working directory.
+
+    Attributes:
+        new: the key was made just now: there is no shim that knows its token.
+    """
 
     def __init__(self) -> None:
         """Read the key of the state directory, or make it."""
         key = b""
         with contextlib.suppress(FileNotFoundError), open(_KEY, "rb") as file:
             key = file.read()
-        if len(key) != _KEY_BYTES:
+        self.new = len(key) != _KEY_BYTES
+        if self.new:
             key = secrets.token_bytes(_KEY_BYTES)
-            new = os.open(f"{_KEY}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            with os.fdopen(new, "wb") as file:
+            made = os.open(f"{_KEY}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(made, "wb") as file:
                 file.write(key)
                 file.flush()
-                os.fsync(new)
+                os.fsync(made)
             os.replace(f"{_KEY}.new", _KEY)
-        self._key = key
+        self._keyed = hmac.new(key, digestmod="sha256")
 
     def token(self, run: str) -> bytes:
         """Return what the shim of a run says when it dials."""
-        return hmac.digest(self._key, run.encode(), "sha256")
+        said = self._keyed.copy()
+        said.update(run.encode())
+        return said.digest()
 
     def holds(self, pid: int, hello: shim.Hello) -> bool:
-        """Whether this process, which has said so, is the shim of its run."""
-        return (
-            hmac.compare_digest(hello.token, self.token(hello.run))
-            and runfile.look(hello.run) == (runfile.Evidence.HELD, pid)
-            and not _is_within_a_task(pid)
-        )
+        """Whether this process, which has said so, may be the shim of its run."""
+        return hmac.compare_digest(hello.token, self.token(hello.run)) and not _is_within_a_task(pid)
 
 
 def _is_within_a_task(pid: int) -> bool:
-    """Whether a shim is above this process that is not above us too; also if one of them has gone."""
+    """Whether a shim is above this process that is not above us too; also if one of its ancestors goes meanwhile."""
     ours: set[int] | None = None
-    while (parent := _parent(pid)) != os.getpid():
-        if parent is None:
-            return True
-        if parent == 0:
+    while (process := proc.read(pid)) is not None:
+        if process.parent in (0, os.getpid()):
             return False
-        above = proc.read(parent)
+        above = proc.read(process.parent)
         if above is not None and above.name == shim.NAME:
             if ours is None:
                 ours = _own_ancestors()
-            if parent not in ours:
+            if above.pid not in ours:
                 return True
-        pid = parent
-    return False
+        pid = process.parent
+    return not proc.exists(pid)
 
 
 def _own_ancestors() -> set[int]:
     found: set[int] = set()
-    parent: int | None = os.getppid()
-    while parent and parent not in found:
-        found.add(parent)
-        parent = _parent(parent)
+    pid = os.getpid()
+    while (process := proc.read(pid)) is not None and process.parent and process.parent not in found:
+        pid = process.parent
+        found.add(pid)
     return found
-
-
-def _parent(pid: int) -> int | None:
-    process = proc.read(pid)
-    return None if process is None else process.parent

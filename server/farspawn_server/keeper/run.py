@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from farspawn_core.cgroup import Cgroup
 from farspawn_core.shim import Report, Stage
-from farspawn_server.keeper.messages import Ended, Failure, Holding, Outputs, Spent
-from farspawn_server.keeper.runfile import Head
+from farspawn_server.keeper.messages import Ended, Failure, Holding, Outputs, Spawn, Spent
+from farspawn_server.keeper.runfile import NOBODY, Head
 
 
 @dataclass(slots=True, eq=False)
@@ -17,7 +17,8 @@ class Run:
     """Belongs to the table; only its methods and the table change it.
 
     Attributes:
-        pid: of the shim; 0: not known.
+        order: by which it is to be started, if nobody was yet.
+        pid: of the shim; 0: not known, or reaped.
         child: the shim is our child: the kernel tells us of its end.
         link: the connection to the shim; None: it has not dialled, or is dead.
         report: what the shim said last.
@@ -27,25 +28,28 @@ class Run:
         dead: the shim is.
         falling: it is dead, and what it left is being ended.
         due: what the shim is to be told again until the socket takes it, by kind.
-        told: what the server was told last.
+        writing: the number and the offset of the newest write.
+        puzzling: its file could not be looked at, which was noted.
     """
 
     uid: str
+    order: Spawn | None = None
     pid: int = 0
     child: bool = False
     link: socket.socket | None = None
     report: Report | None = None
     failure: Failure | None = None
     group: Cgroup | None = None
-    head: Head = field(default_factory=Head)
+    head: Head = NOBODY
     dead: bool = False
     falling: bool = False
     killing: bool = False
     forgotten: bool = False
     shut_down: bool = False
+    writing: tuple[int, int] = (0, 0)
+    puzzling: bool = False
     out_of_memory: str = "unknown"
     due: dict[str, bytes] = field(default_factory=dict)
-    told: Holding | None = None
 
     @property
     def alive(self) -> bool:
@@ -53,6 +57,16 @@ class Run:
         if self.dead or self.failure is not None:
             return self.falling
         return self.report is None or self.report.alive
+
+    @property
+    def awaited(self) -> bool:
+        """We know nothing of it yet, but that it may be there."""
+        return self.report is None and not self.child and not self.dead and self.failure is None
+
+    @property
+    def over(self) -> bool:
+        """There is no shim of it, and nothing lives."""
+        return (self.dead or self.failure is not None) and not self.falling
 
     @property
     def ended(self) -> bool:
@@ -64,11 +78,6 @@ class Run:
         """The shim was killed before it could say how the leader ended."""
         settled = self.failure is not None or (self.report is not None and self.report.stage >= Stage.FAILED)
         return self.dead and not settled
-
-    def take(self, report: Report) -> bool:
-        """Take in a report; return whether it is the first that tells the leader's end."""
-        known, self.report = self.ended, report
-        return self.ended and not known
 
     def holding(self) -> Holding:
         """Return what the server is told."""
@@ -92,7 +101,7 @@ class Run:
             started_at=0 if failed else report.started_at,
             started_monotonic=0 if failed else report.started_monotonic,
             failure=Failure(report.error, report.step.value, report.path) if failed else None,
-            ended=self._end(report) if self.ended else None,
+            ended=self._end(report) if report.stage is Stage.ENDED else None,
             alive=self.alive,
             lost=self.lost,
             shut_down=self.shut_down,

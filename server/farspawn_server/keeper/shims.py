@@ -2,29 +2,28 @@
 
 Nothing is remembered that the kernel or a shim does not tell again: a keeper begins with an empty table, and shims dial
 in. A run stays in the table until the server says that its end is stored and its shim has gone.
+
+What becomes of a run of which neither a child of ours nor a connection tells is found out in one place, `_settle`,
+again and again until it is known: so whatever fails about one run costs that run some time, and nobody else anything.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import functools
+import itertools
 import os
-import selectors
-import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from farspawn_core import failpoint, proc, shim
-from farspawn_core.errors import Phase
+from farspawn_core.errors import STARVATION, Phase
 from farspawn_server.keeper import runfile
-from farspawn_server.keeper.asks import Ask, Asks
 from farspawn_server.keeper.fallen import Fallen
 from farspawn_server.keeper.journal import note
 from farspawn_server.keeper.memory import OomWatch, group_to_watch
 from farspawn_server.keeper.messages import (
-    Answer,
     Failure,
     Holding,
     InputTaken,
@@ -34,13 +33,16 @@ from farspawn_server.keeper.messages import (
     Spawn,
     Write,
 )
+from farspawn_server.keeper.poll import Poll
 from farspawn_server.keeper.run import Run
 from farspawn_server.keeper.runfile import Evidence
 from farspawn_server.keeper.starting import Starter
+from farspawn_server.keeper.talk import Talk, dismiss, keep_going
 
 _LOOK_AFTER = 0.1
-_BESIDE_A_LOOK = 10  # times as long as it took: thousands that are about to dial are not to wait for it
+_LOOKS_A_TURN = 256
 _CONTINUE_AFTER = 5.0
+_DIALLED_WITHIN = 0.75  # a shim dials at least twice a second
 
 
 class Shims:
@@ -48,45 +50,50 @@ class Shims:
 
     def __init__(
         self,
-        selector: selectors.BaseSelector,
+        poll: Poll,
         starter: Starter,
         tell: Callable[[Message], None],
         is_server: Callable[[int], bool],
-        bystanders: set[int] | None,
+        *,
+        bystanders: Iterable[int],
+        heirs: Iterable[int],
+        alone: bool,
     ) -> None:
         """Begin with an empty table.
 
         Args:
-            selector: calls us when a shim says something.
+            poll: calls us when a shim says something.
             starter: starts shims.
             tell: is given what the server is to hear.
             is_server: whether a child of ours is the server.
-            bystanders: children that this process had before it was a keeper; None: it becomes one now.
+            bystanders: children of ours that are none of our business.
+            heirs: shims that the last image of this process started.
+            alone: there is no shim yet.
         """
-        self._selector = selector
         self._starter = starter
         self._tell = tell
-        self._asks = Asks()
+        self._talk = Talk(poll, tell, self._note, self._closed)
         self._runs: dict[str, Run] = {}
-        self._children: dict[int, Run] = {}  # by the pids of their shims
+        self._children: dict[int, Run | None] = dict.fromkeys(heirs)  # shims; None: it has yet to dial
         self._foreign: set[Run] = set()  # whose shims live and are not our children
-        self._distant: set[Run] = set()  # those of them that are not connected: only their files tell of them
-        # Shims that the last image of this process started, until they dial in.
-        self._heirs = set[int]()
-        self.bystanders = set(bystanders or ())
-        for child in filter(None, map(proc.read, proc.children(os.getpid()))):
-            if bystanders is None:
-                self.bystanders.add(child.pid)
-            elif child.name == shim.NAME:
-                self._heirs.add(child.pid)
-        self._fallen = Fallen(
-            lambda pid: pid in self._children or pid in self._heirs or pid in self.bystanders or is_server(pid)
-        )
-        if bystanders is not None:
-            self._fallen.begin()
+        self._unsettled: dict[Run, float] = {}  # when each is to be looked at again, in this order
+        self._news: dict[Run, None] = {}  # of which the server is to hear
+        self._reached: list[str] = []
+        self.bystanders = set(bystanders)
+        self._inherits = os.getpid() == 1 or bool(self.bystanders)  # also from others than shims
+        self._fallen = Fallen(lambda pid: pid in self._children or pid in self.bystanders or is_server(pid))
+        self._fallen.begin()  # while the last image became this one
         self._memory = OomWatch(group_to_watch(starter.home))
+        self._counts = starter.home is not None and "memory" in starter.home.controllers
         self._kill_everybody = False
-        self._look_at = self._continue_at = 0.0
+        self._deaths = 0  # of shims that were our children
+        self._continue_at = 0.0
+        self._start_at = 0.0 if alone else time.monotonic() + _DIALLED_WITHIN
+
+    @property
+    def children(self) -> list[int]:
+        """The shims that are children of ours."""
+        return list(self._children)
 
     @property
     def empty(self) -> bool:
@@ -105,50 +112,44 @@ class Shims:
 
     def holdings(self) -> list[Holding]:
         """Return all that is known of every run, but for those whose ends are stored."""
-        return [run.holding() for run in self._runs.values() if not run.forgotten and not self._is_awaited(run)]
+        return [run.holding() for run in self._runs.values() if not run.forgotten and not run.awaited]
 
     def start(self, order: Spawn) -> None:
         """Start a run, unless anybody ever did; then tell what is known of it, or wait for its shim."""
-        if (run := self._runs.get(order.uid)) is not None:
-            if not self._is_awaited(run):
-                self._say(run, again=True)
-            return
-        failpoint.reach("keeper.spawn.ordered")
-        evidence, holder = runfile.look(order.uid)
-        if evidence is Evidence.UNHELD and not runfile.discard(order.uid):
-            evidence, holder = runfile.look(order.uid)
-        run = Run(order.uid, killing=self._kill_everybody)
-        match evidence:
-            case Evidence.HELD:
-                run.group = self._starter.group(order.uid)
-                self._identify(run, holder)
-            case Evidence.LEFT:
-                run.group = self._starter.group(order.uid)
-                run.dead, run.head = True, runfile.head(run.uid)
-                self._fallen.begin(run)
-            case Evidence.NONE | Evidence.UNHELD:
-                started = self._starter.start(order)
-                if isinstance(started, Failure):
-                    run.failure = started
-                else:
-                    run.pid, run.child, run.group = started.pid, True, started.group
-                    self._children[run.pid] = run
-                    self._connect(run, started.link)
-        self._runs[order.uid] = run
-        if run.failure is not None:
+        run = self._runs.get(order.uid)
+        if run is None:
+            failpoint.reach("keeper.spawn.ordered")
+            run = self._runs[order.uid] = Run(order.uid, order, killing=self._kill_everybody)
+            self._settle(run)
+        elif not run.awaited:
             self._say(run)
 
     def admit(self, link: socket.socket, pid: int, hello: shim.Hello) -> bool:
-        """Take the connection of a shim that has proven to be one; return whether it is wanted."""
+        """Take the connection of what may be a shim, if it holds the run; return whether that was so.
+
+        Raises:
+            OSError: it cannot be known now.
+        """
+        evidence, holder = runfile.look(hello.run)
+        holds = evidence is Evidence.HELD and holder == pid
+        if not holds and hello.report.stage is shim.Stage.FAILED:
+            dismiss(link, shim.forget())  # it could not make the file: nobody was started
+            return False
         run = self._runs.get(hello.run)
+        # Somebody may have removed the file. Then nobody else can be the shim of this run but who is not dead yet.
+        is_nameless = evidence is Evidence.NONE and (run is None or run.pid in (0, pid))
+        if not (holds or is_nameless) or (pid not in self._children and _is_child(pid)):
+            return False
         if run is None:
-            run = Run(hello.run, group=self._starter.group(hello.run), killing=self._kill_everybody)
-        elif run.dead or run.failure is not None or run.pid not in (0, pid):
+            run = self._runs[hello.run] = Run(hello.run, killing=self._kill_everybody)
+        elif run.failure is not None:
+            note("run told as failed has begun: killed", run=run.uid, pid=pid)
+            dismiss(link, shim.kill(), shim.forget())
+            return False
+        elif run.dead:
             return False
         failpoint.reach("keeper.shim.dialled")
-        self._runs[hello.run] = run
         self._identify(run, pid)
-        self._hang_up(run)
         self._connect(run, link)
         if hello.report.stage is not shim.Stage.FAILED:  # the file is in no hello: a report of it follows
             self._note(run, hello.report)
@@ -156,33 +157,26 @@ class Shims:
 
     def signal(self, order: Signal) -> None:
         """Signal a run's leader or all of it; the answer comes later."""
-        number = self._asks.add(order.sequence, order.uid)
-        if not self._send(order.uid, shim.signal(number, order.number, tree=order.tree)):
-            self._asks.take(number, order.uid)
-            self._tell(Answer(order.sequence))
+        self._talk.signal(self._runs.get(order.uid), order)
 
     def members(self, order: Members) -> None:
         """Ask who lives; the answer comes later."""
-        number = self._asks.add(order.sequence, order.uid)
-        if not self._send(order.uid, shim.members(number)):
-            self._asks.take(number, order.uid)
-            self._tell(Answer(order.sequence))
+        self._talk.members(self._runs.get(order.uid), order)
 
     def write(self, order: Write) -> None:
         """Write to the input; the answer comes when the pipe has taken it."""
         run = self._runs.get(order.uid)
         if run is None or run.dead or run.failure is not None:
             self._tell(InputTaken(order.sequence, 0, closed=True))
-            return
-        number = self._asks.add(order.sequence, order.uid, patient=True)
-        self._owe(run, "write", shim.write(number, order.offset, order.bytes(), end=order.end))
+        else:
+            self._talk.write(run, order)
 
     def kill(self, uid: str) -> None:
         """Begin to kill a run: its shim goes on until nothing is left."""
         run = self._runs.get(uid)
         if run is not None and not run.killing:
             run.killing = True
-            self._owe(run, "kill", shim.kill())
+            self._talk.owe(run, "kill", shim.kill())
             failpoint.reach("keeper.kill.ordered")
 
     def kill_all(self) -> None:
@@ -201,7 +195,7 @@ class Shims:
         if run.dead or run.failure is not None:
             self._drop_if_over(run)
         else:
-            self._owe(run, "forget", shim.forget())
+            self._talk.owe(run, "forget", shim.forget())
 
     def dismiss(self) -> None:
         """Forget everything: nobody is left who could store it."""
@@ -212,9 +206,22 @@ class Shims:
         """Look whether the kernel has killed somebody for want of memory; to be called about once a second."""
         self._memory.look()
 
+    def look_at_children(self, reap: Callable[[], None]) -> None:
+        """Note children that nobody's death has left us: they are bystanders. To be called about once a second.
+
+        As the first process of a container we inherit what `docker exec` leaves behind, and what a bystander does. What
+        a shim leaves is our child before its death can be reaped: so what is our child now, if then no death is found,
+        was left by somebody else. What is left within the second before a shim is killed is taken for that shim's.
+        """
+        if self._inherits:
+            found, deaths = self._fallen.unexpected(), self._deaths
+            reap()
+            if self.settled and self._deaths == deaths:
+                self.bystanders |= found & self._fallen.unexpected()
+
     def nobody_asks(self) -> None:
         """The server is gone, and with it whoever waits for answers."""
-        self._asks.clear()
+        self._talk.nobody_asks()
 
     def close(self) -> None:
         """Leave no group of ours behind. Nothing of any run lives."""
@@ -226,229 +233,198 @@ class Shims:
 
     def child_ended(self, pid: int) -> None:
         """Take in that a child of ours, which is not the server, has ended and was reaped."""
-        run = self._children.pop(pid, None)
-        if run is not None:
-            self._shim_ended(run)
-        elif pid in self._heirs:
-            self._heirs.discard(pid)
-            self._fallen.begin()
-        else:
+        if pid not in self._children:
             self.bystanders.discard(pid)
+            self._fallen.reaped(pid)
+            return
+        self._deaths += 1
+        run = self._children[pid]
+        if run is None:
+            self._fallen.begin()
+        elif run.pid == pid:  # else another one had its run already
+            run.child = False
+            self._settle(run)
+        del self._children[pid]
 
     def child_stopped(self, pid: int) -> None:
         """Continue a shim that somebody has stopped."""
-        if pid in self._children or pid in self._heirs:
-            _continue(pid)
+        if pid in self._children:
+            keep_going(pid)
 
     def pending(self) -> float | None:
         """Return in how many seconds `go_on` has something to do."""
-        spans = [self._asks.pending(), self._fallen.pending()]
-        now = time.monotonic()
-        if self._distant:
-            spans.append(max(0.0, self._look_at - now))
+        spans = [self._talk.pending(), self._fallen.pending()]
+        if self._unsettled:
+            spans.append(max(0.0, next(iter(self._unsettled.values())) - time.monotonic()))
         if self._foreign:
-            spans.append(max(0.0, self._continue_at - now))
+            spans.append(max(0.0, self._continue_at - time.monotonic()))
         return min((span for span in spans if span is not None), default=None)
 
     def go_on(self) -> None:
         """Do what is due: questions nobody answers, shims that do not come back, what has fallen."""
         now = time.monotonic()
-        for ask in self._asks.overdue():
-            self._tell(Answer(ask.sequence))
-        if now >= self._look_at:
-            for run in list(self._distant):
-                self._look(run)
-            looked = time.monotonic()
-            self._look_at = looked + max(_LOOK_AFTER, _BESIDE_A_LOOK * (looked - now))
-        if now >= self._continue_at:
+        self._talk.go_on()
+        for run, at in list(itertools.islice(self._unsettled.items(), _LOOKS_A_TURN)):
+            if at > now:
+                break
+            self._settle(run)
+        if self._foreign and now >= self._continue_at:
             self._continue_at = now + _CONTINUE_AFTER
             for run in self._foreign:
-                _continue(run.pid)
+                keep_going(run.pid)
         for run in self._fallen.go_on():
             self._say(run)
             self._drop_if_over(run)
 
-    def _is_awaited(self, run: Run) -> bool:
-        """Whether we know nothing yet but that its shim lives."""
-        return not run.child and run.report is None and not run.dead and run.failure is None
+    def tell_news(self) -> None:
+        """Tell the server of each run of which there is anything new, once, however much happened."""
+        while self._news:
+            run = next(iter(self._news))
+            if not run.forgotten:
+                self._tell(run.holding())
+            del self._news[run]
+
+    def news_were_sent(self) -> None:
+        """Be where a test wants us to die, once the server was told why."""
+        while self._reached:
+            failpoint.reach(self._reached.pop())
+
+    def _settle(self, run: Run) -> None:
+        """Find out what became of a run of which no child and no connection tells, or have it looked at again soon."""
+        self._unsettled.pop(run, None)
+        self._unsettled[run] = time.monotonic() + _LOOK_AFTER  # before anything can go wrong
+        try:
+            settled = self._look(run)
+        except OSError as error:
+            settled = self._could_not_look(run, error)
+        if settled:
+            self._unsettled.pop(run, None)
+
+    def _look(self, run: Run) -> bool:
+        """Take in what is known by now; return whether that is all."""
+        self._talk.hear_out(run)
+        self._talk.hang_up(run)
+        if run.report is not None and run.pid in self._children:  # reaped: it had the run, so nobody else can
+            return self._bury(run)
+        evidence, holder = runfile.look(run.uid)
+        if evidence is Evidence.HELD:
+            if holder != run.pid:
+                run.report = None
+                self._identify(run, holder)
+            keep_going(run.pid)
+            return run.child
+        if evidence is Evidence.LEFT:
+            return self._bury(run)
+        if run.order is not None:
+            return self._begin(run, run.order, evidence)
+        if run.report is None:
+            return self._fail(run, Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME))
+        if evidence is not Evidence.UNHELD and proc.exists(run.pid):
+            return False  # somebody has removed its file, so its death is all that can be known
+        return self._bury(run)
+
+    def _begin(self, run: Run, order: Spawn, evidence: Evidence) -> bool:
+        """Start a run for which nobody was started, as far as can be seen."""
+        if evidence is Evidence.OTHER:
+            return self._fail(run, Failure(errno.EEXIST, Phase.OUTPUT.value, runfile.path(run.uid)))
+        # The files of runs that live may have been removed: their shims come before anybody is started.
+        if time.monotonic() < self._start_at or (evidence is Evidence.UNHELD and not runfile.discard(run.uid)):
+            return False
+        started = self._starter.start(order)
+        if isinstance(started, Failure):
+            return self._fail(run, started)
+        run.order, run.pid, run.child, run.group = None, started.pid, True, started.group
+        self._children[run.pid] = run
+        self._connect(run, started.link)
+        return True
+
+    def _fail(self, run: Run, failure: Failure) -> bool:
+        """Tell that nobody was started, if from now on nobody can be: an earlier shim of this run may still come."""
+        try:
+            if not runfile.claim(run.uid):
+                return False
+        except OSError as error:
+            if error.errno in STARVATION:
+                return False
+            # Else no shim can make the file either.
+        self._talk.give_up(run)
+        run.failure, run.order = failure, None
+        self._say(run)
+        self._drop_if_over(run)
+        return True
+
+    def _could_not_look(self, run: Run, error: OSError) -> bool:
+        if run.order is not None and error.errno not in STARVATION and time.monotonic() >= self._start_at:
+            return self._fail(run, Failure(error.errno or errno.EIO, Phase.OUTPUT.value, runfile.path(run.uid)))
+        if not run.puzzling:
+            note("run file not to be read, trying again", run=run.uid, error=str(error))
+            run.puzzling = True
+        return False
+
+    def _bury(self, run: Run) -> bool:
+        """Take in that the shim that had the run is dead, by FORGET or killed."""
+        self._foreign.discard(run)
+        self._talk.give_up(run)
+        run.dead, run.order = True, None
+        if run.report is None or run.report.alive:
+            note("shim killed", run=run.uid, pid=run.pid)
+            run.group = run.group or self._starter.group(run.uid)
+            run.head = runfile.head(run.uid)
+            self._fallen.begin(run)
+        self._say(run)
+        self._drop_if_over(run)
+        return True
 
     def _identify(self, run: Run, pid: int) -> None:
-        """Take in whose process the shim of a run is that we have not started."""
-        process = proc.read(pid)
-        run.pid, run.child = pid, process is not None and process.parent == os.getpid()
+        """Take in whose process the shim of a run is that we have not started for it."""
+        run.order, run.pid, run.child = None, pid, pid in self._children
+        run.group = run.group or self._starter.group(run.uid)
         if run.child:
-            self._heirs.discard(pid)
             self._children[pid] = run
             self._foreign.discard(run)
         else:
             self._foreign.add(run)
-        self._note_distance(run)
-
-    def _note_distance(self, run: Run) -> None:
-        if run.link is None and run in self._foreign:
-            self._distant.add(run)
-        else:
-            self._distant.discard(run)
-
-    def _look(self, run: Run) -> None:
-        evidence, holder = runfile.look(run.uid)
-        if evidence is not Evidence.HELD:
-            self._shim_ended(run)
-            return
-        if holder != run.pid:
-            self._identify(run, holder)
-        _continue(holder)  # one that is stopped does not dial
 
     def _connect(self, run: Run, link: socket.socket) -> None:
-        run.link = link
-        self._note_distance(run)
-        self._selector.register(link, selectors.EVENT_READ, functools.partial(self._exchange, run))
-        if run.killing:
-            run.due["kill"] = shim.kill()
-        if run.forgotten:
-            run.due["forget"] = shim.forget()
-        self._flush(run)
+        self._unsettled.pop(run, None)
+        self._talk.connect(run, link)
 
-    def _hang_up(self, run: Run) -> None:
-        if run.link is not None:
-            self._selector.unregister(run.link)
-            run.link.close()
-            run.link = None
-            self._note_distance(run)
-
-    def _send(self, uid: str, message: bytes) -> bool:
-        """Send at once, or not at all: return whether the shim will hear it."""
-        run = self._runs.get(uid)
-        if run is None or run.link is None:
-            return False
-        self._wake(run)
-        try:
-            run.link.send(message, socket.MSG_NOSIGNAL)
-        except OSError:
-            return False  # it takes nothing, or is dead
-        return True
-
-    def _owe(self, run: Run, kind: str, message: bytes) -> None:
-        """Send now, or as soon as the shim takes it: also over the next connection."""
-        run.due[kind] = message
-        self._wake(run)
-        self._flush(run)
-
-    def _flush(self, run: Run) -> None:
-        if run.link is None:
-            return
-        with contextlib.suppress(OSError):  # it takes nothing now; or it is dead, and its end of the socket will say so
-            for kind in list(run.due):
-                run.link.send(run.due[kind], socket.MSG_NOSIGNAL)
-                del run.due[kind]
-        interest = selectors.EVENT_READ | (selectors.EVENT_WRITE if run.due else 0)
-        if interest != self._selector.get_key(run.link).events:
-            self._selector.modify(run.link, interest, self._selector.get_key(run.link).data)
-
-    def _wake(self, run: Run) -> None:
-        if run in self._foreign:
-            _continue(run.pid)  # of one that is our child the kernel tells us when it is stopped
-
-    def _exchange(self, run: Run, events: int) -> None:
-        if run.link is not None and events & selectors.EVENT_WRITE:
-            self._flush(run)
-        if events & selectors.EVENT_READ:
-            self._hear(run)
-
-    def _hear(self, run: Run) -> bool:
-        """Take in one message; return whether there may be another."""
-        if run.link is None:
-            return False
-        try:
-            data = run.link.recv(shim.MESSAGE_BYTES)
-        except ConnectionResetError:
-            return True  # it has ended without reading all; what it had said comes after this
-        except OSError:
-            return False
-        try:
-            message = shim.decode(data) if data else None
-        except shim.GarbledError as error:
-            note("shim not understood", run=run.uid, error=str(error))
-            data, message = b"", None
-        if not data:
-            self._hang_up(run)
-            return False
-        match message:
-            case shim.Report():
-                self._note(run, message)
-            case shim.Answer(number, reached) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(Answer(sequence, reached))
-            case shim.Members(number, total, members) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(Answer(sequence, total, [(each.pid, each.name, each.state, each.error) for each in members]))
-            case shim.Taken(number, closed, offset) if (sequence := self._asks.take(number, run.uid)) is not None:
-                self._tell(InputTaken(sequence, offset, closed=closed))
-            case _:
-                pass  # nobody waits for it, or only newer keepers know it
-        return True
+    def _closed(self, run: Run) -> None:
+        if not run.child:  # else the kernel will tell
+            self._settle(run)
 
     def _note(self, run: Run, report: shim.Report) -> None:
-        """Take in a report and tell what is new."""
-        settled = run.report is not None and run.report.stage is not shim.Stage.STARTING
-        ended = run.take(report)
-        if ended:
+        """Take in a report."""
+        known, run.report = run.report, report
+        if report.stage is shim.Stage.ENDED and (known is None or known.stage is not shim.Stage.ENDED):
             run.out_of_memory = self._memory.verdict(
-                run.group, status=report.status, struck=report.struck, at=report.ended_at
+                run.group if self._counts else None, status=report.status, struck=report.struck, at=report.ended_at
             )
             failpoint.reach("keeper.exit.heard")
+            self._reached.append("keeper.exit.told")
+        elif report.stage is not shim.Stage.STARTING and (known is None or known.stage is shim.Stage.STARTING):
+            self._reached.append("keeper.spawn.told")
         self._say(run)
-        if not settled and report.stage is not shim.Stage.STARTING:
-            failpoint.reach("keeper.spawn.told")
-        if ended:
-            failpoint.reach("keeper.exit.told")
 
-    def _shim_ended(self, run: Run) -> None:
-        """Take in that a shim is dead: by FORGET, killed, or because another one had the run already."""
-        while self._hear(run):
-            pass  # what it said last
-        self._foreign.discard(run)
-        self._hang_up(run)
-        self._note_distance(run)
-        if run.report is None:
-            evidence, holder = runfile.look(run.uid)
-            if evidence is Evidence.HELD:
-                self._identify(run, holder)  # an earlier keeper's: it was slower than that keeper's death
-                return
-            if evidence is not Evidence.LEFT and runfile.discard(run.uid):
-                run.failure = Failure(errno.EAGAIN, Phase.SPAWN.value, shim.NAME)
-        run.due.clear()
-        for ask in self._asks.give_up(run.uid):
-            self._refuse(ask)
-        run.dead, run.head = True, runfile.head(run.uid)
-        if run.failure is None and (run.report is None or run.report.alive):
-            note("shim killed", run=run.uid, pid=run.pid)
-            self._fallen.begin(run)
-        self._say(run)
-        self._drop_if_over(run)
-
-    def _refuse(self, ask: Ask) -> None:
-        if ask.deadline is None:
-            self._tell(InputTaken(ask.sequence, 0, closed=True))
-        else:
-            self._tell(Answer(ask.sequence))
-
-    def _say(self, run: Run, *, again: bool = False) -> None:
-        """Tell the server of a run, if there is anything new."""
-        holding = run.holding()
-        if not run.forgotten and (again or holding != run.told):
-            run.told = holding
-            self._tell(holding)
+    def _say(self, run: Run) -> None:
+        self._news[run] = None
 
     def _drop_if_over(self, run: Run) -> None:
-        if run.forgotten and not run.alive and (run.dead or run.failure is not None):
+        if run.forgotten and run.over:
             self._drop(run)
 
     def _drop(self, run: Run) -> None:
-        self._hang_up(run)
+        self._talk.hang_up(run)
+        self._unsettled.pop(run, None)
         self._runs.pop(run.uid, None)
         if run.group is not None:
             run.group.remove()
 
 
-def _continue(pid: int) -> None:
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGCONT)
+def _is_child(pid: int) -> bool:
+    """Whether a process is a child of ours; the kernel says so also where /proc is hidden."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

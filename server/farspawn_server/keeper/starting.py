@@ -10,12 +10,9 @@ import errno
 import os
 import resource
 import socket
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from farspawn_core import Phase, SpawnError, cgroup, failpoint, shim, shim_binary
-from farspawn_core._descriptors import lift
-from farspawn_core._libc import posix_spawn
 from farspawn_core.cgroup import Cgroup
 from farspawn_core.program import candidates
 from farspawn_server.keeper import runfile
@@ -44,62 +41,82 @@ class Starter:
         self._proof = proof
         self._binary = os.open(shim_binary.path(), os.O_RDONLY | os.O_CLOEXEC)
         # By our pid: in the child, where it is looked up, the descriptor is closed already.
-        self._path = f"/proc/{os.getpid()}/fd/{self._binary}".encode()
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        self._path = f"/proc/{os.getpid()}/fd/{self._binary}"
+        # The child moves what it is given one after the other. What we open later is above all that it becomes: so
+        # nothing is overwritten before its turn.
+        while (null := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= shim.FD_CGROUP:
+            pass
+        self._streams = [(os.POSIX_SPAWN_DUP2, null, stream) for stream in range(shim.FD_ORDER)]
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._files = soft & _ENDLESS, hard & _ENDLESS
         self.descriptors = self._files[1]
         self.home = cgroup.home()
         if self.home is not None:
-            cgroup.sweep(self.home)
+            # The group of a run whose shim has yet to dial, or is held, knows whether memory ran out.
+            cgroup.sweep(self.home, keep=lambda name: os.path.lexists(runfile.path(name)))
 
     def group(self, run: str) -> Cgroup | None:
         """Return the cgroup that an earlier keeper made for a run."""
-        if self.home is None or not (self.home.path / run.replace("/", ".")).is_dir():
-            return None
-        return cgroup.make(self.home, run)
+        return None if self.home is None else cgroup.find(self.home, run)
 
     def start(self, order: Spawn) -> Started | Failure:
         """Start the shim of a run of which nothing was ever started, or say why that cannot be."""
+        program = order.argv[0] if order.argv else ""
         try:
-            with ExitStack() as opened, ExitStack() as undo:
-                started = self._start(order, opened, undo)
-                undo.pop_all()
-                return started
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            return Failure(error.errno or errno.EIO, Phase.SPAWN.value, program)
+        group: Cgroup | None = None
+        pid = 0
+        try:
+            self._check_room(max(ours.fileno(), theirs.fileno()), program)
+            group = None if self.home is None else cgroup.make(self.home, order.uid)
+            self._limit(order, group)
+            pid = self._execute(order, group, theirs.fileno())
+            failpoint.reach("keeper.spawn.started")
+            return Started(pid, ours, group)
         except SpawnError as error:
             return Failure(error.errno or 0, error.phase.value, str(error.filename))
         except OSError as error:
-            return Failure(error.errno or errno.EIO, Phase.SPAWN.value, order.argv[0])
+            return Failure(error.errno or errno.EIO, Phase.SPAWN.value, program)
         except MemoryError:
-            return Failure(errno.ENOMEM, Phase.SPAWN.value, order.argv[0])
+            return Failure(errno.ENOMEM, Phase.SPAWN.value, program)
         except ValueError:
             # The server's validation let something through that no process can be given.
-            return Failure(errno.EINVAL, Phase.SPAWN.value, order.argv[0] if order.argv else "")
+            return Failure(errno.EINVAL, Phase.SPAWN.value, program)
+        finally:
+            theirs.close()
+            if not pid:
+                ours.close()
+                if group is not None:
+                    group.remove()
 
-    def _start(self, order: Spawn, opened: ExitStack, undo: ExitStack) -> Started:
-        """`opened` is closed in any case, `undo` only if it came to nothing."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        undo.callback(ours.close)
-        opened.callback(theirs.close)
+    def _check_room(self, newest: int, program: str) -> None:
         # The kernel gives the lowest free number: so this is how many are in use.
-        if max(ours.fileno(), theirs.fileno()) >= self.descriptors - RESERVE:
-            raise SpawnError(errno.EMFILE, Phase.SPAWN, order.argv[0])
-        ours.setblocking(False)
-        group = self._new_group(order, undo)
-        written = os.memfd_create("farspawn-order", os.MFD_CLOEXEC)
-        opened.callback(os.close, written)
-        os.write(written, shim.encode(self._order(order, group)))
-        given = [self._null, self._null, self._null, written, theirs.fileno()]
-        if group is not None:
-            given.append(group.descriptor())
-            opened.callback(os.close, given[-1])
-        arguments = [shim.NAME.encode(), order.uid.encode()]
-        error_number, pid = posix_spawn(self._path, arguments, [], directory=None, descriptors=lift(given, opened))
-        if error_number:
-            raise SpawnError(error_number, Phase.SPAWN, shim.NAME)
-        failpoint.reach("keeper.spawn.started")
-        return Started(pid, ours, group)
+        if newest >= self.descriptors - RESERVE:
+            raise SpawnError(errno.EMFILE, Phase.SPAWN, program)
+
+    def _execute(self, order: Spawn, group: Cgroup | None, link: int) -> int:
+        """Execute the shim with its order.
+
+        By `os.posix_spawn`, which holds the GIL until the shim is executed: this process has no other thread, and the
+        shim is one static file that we hold open, so nothing is searched, loaded or waited for. It closes no
+        descriptor, but none of ours is inherited: `__main__` sees to it. Signals are the business of shim and leader.
+        """
+        descriptors = [os.memfd_create("farspawn-order", os.MFD_CLOEXEC)]
+        try:
+            os.write(descriptors[0], shim.encode(self._order(order, group)))
+            if group is not None:
+                descriptors.append(group.descriptor())
+            moves = [*self._streams, (os.POSIX_SPAWN_DUP2, descriptors[0], shim.FD_ORDER)]
+            moves.append((os.POSIX_SPAWN_DUP2, link, shim.FD_KEEPER))
+            if group is not None:
+                moves.append((os.POSIX_SPAWN_DUP2, descriptors[1], shim.FD_CGROUP))
+            return os.posix_spawn(self._path, (shim.NAME, order.uid), {}, file_actions=moves, setsid=True)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def _order(self, order: Spawn, group: Cgroup | None) -> shim.Order:
         imposed = order.confinement
@@ -129,12 +146,11 @@ class Starter:
             files=(imposed.open_files, imposed.open_files) if imposed.open_files else self._files,
         )
 
-    def _new_group(self, order: Spawn, undo: ExitStack) -> Cgroup | None:
-        """Make the group whose limits hold from the first instruction on."""
+    def _limit(self, order: Spawn, group: Cgroup | None) -> None:
+        """Set the limits that hold for all of a run together, from its first instruction on."""
         imposed = order.confinement
-        group = None if self.home is None else cgroup.make(self.home, order.uid)
-        if group is not None:
-            undo.callback(group.remove)
+        if not imposed.memory_bytes and not imposed.processes:
+            return
         has = self._controllers_of(group)
         if imposed.memory_bytes and "memory" not in has:
             raise SpawnError(errno.EOPNOTSUPP, Phase.CONFINEMENT, "memory.max")
@@ -145,7 +161,6 @@ class Starter:
                 group.limit(memory_bytes=imposed.memory_bytes, processes=imposed.processes if "pids" in has else 0)
             except OSError as error:
                 raise SpawnError(error.errno or errno.EIO, Phase.CONFINEMENT, str(error.filename)) from error
-        return group
 
     def _controllers_of(self, group: Cgroup | None) -> frozenset[str]:
         return frozenset() if group is None or self.home is None else self.home.controllers

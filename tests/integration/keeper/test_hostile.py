@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.confined import AS_NOBODY, why_not
 from support.keeper import ServedKeeper
 from support.processes import is_alive, state
 from support.waiting import until
@@ -42,19 +44,21 @@ from farspawn_core import shim, shim_binary
 os.chdir(sys.argv[1])
 token = hmac.digest(open("keeper.key", "rb").read(), b"never/1", "sha256")
 order = shim.Order(
-    run="never/1", token=token, prefix="logs/never.1", argv=["sh", "-c", "echo ran; sleep 600"], env={}, cwd="/",
-    programs=["/bin/sh"],
+    run="never/1", token=token, run_file="logs/never.1", prefix="logs/never.1", programs=["/bin/sh"],
+    argv=["sh", "-c", "echo ran; sleep 600"], env={}, cwd="/",
 )
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 ours.close()
 written = os.memfd_create("order")
 os.write(written, shim.encode(order))
-held = os.open("logs/never.1", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-given = [os.dup(each) for each in (written, theirs.fileno(), held)]
+given = [os.dup(each) for each in (written, theirs.fileno())]
 for target, source in enumerate(given, 3):
     os.dup2(source, target)
 os.execv(shim_binary.path(), ["farspawn-shim", "never/1"])
 """
+
+
+HIDES_PROC = ("unshare", "--mount", "sh", "-c", 'mount -t proc -o hidepid=2 proc /proc && exec "$@"', "sh", *AS_NOBODY)
 
 
 @pytest.fixture
@@ -210,6 +214,85 @@ def test_whoever_dials_and_says_nothing_keeps_no_shim_out(keeper: ServedKeeper, 
     assert keeper.until_started(VICTIM).pid == victim
     for each in dialled:
         each.close()
+
+
+def test_whoever_is_let_go_and_speaks_in_the_same_moment_does_no_harm(keeper: ServedKeeper, victim: int) -> None:
+    """The oldest of those who say nothing goes for a new one: here both are heard of in one turn."""
+    dialled = []
+
+    def dial() -> socket.socket:
+        dialled.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        dialled[-1].connect(f"/proc/{keeper.pid}/cwd/keeper.sock")
+        return dialled[-1]
+
+    silent = [dial() for _ in range(8)]
+    assert still_runs(keeper, victim)
+    os.kill(keeper.pid, signal.SIGSTOP)
+    until(lambda: (state(keeper.pid) or ("", 0))[0] == "T")
+    dial()
+    silent[0].send(b"x" * 200)
+    os.kill(keeper.pid, signal.SIGCONT)
+
+    assert still_runs(keeper, victim)
+    for each in dialled:
+        each.close()
+
+
+def test_what_calls_itself_a_shim_is_ended_with_the_shim_above_it(keeper: ServedKeeper) -> None:
+    """Also over a reload, in which the keeper has to tell its shims from what has fallen to it."""
+    named = keeper.directory / "farspawn-shim"
+    shutil.copy("/bin/sleep", named)
+    keeper.spawn("loses/1", ["sh", "-c", f"({named} 600 &); sleep 600"])
+    leader = keeper.until_started("loses/1").pid
+    shim = proc.read(leader)
+    assert shim is not None
+    until(lambda: len(descendants(shim.parent)) == 2)
+    below = descendants(shim.parent)
+
+    keeper.reload()
+    keeper.until_started("loses/1")
+    os.kill(shim.parent, signal.SIGKILL)
+
+    assert keeper.until_over("loses/1").lost
+    assert not any(is_alive(*key) for key in below)
+
+
+def test_what_a_bystander_leaves_behind_outlives_a_killed_shim(directory: Path) -> None:
+    """One is a child that the keeper's process had before it was a keeper; as pid 1 it inherits from strangers too."""
+    gate = directory / "gate"
+    os.mkfifo(gate)
+    leaves = f'(read _ <{gate}; sleep 600 & echo $! >{directory}/left) & exec "$@"'
+    with ServedKeeper(directory, through=["sh", "-c", leaves, "sh"]) as keeper:
+        gate.write_text("\n")
+        left = int(until(lambda: (directory / "left").exists() and (directory / "left").read_text()))
+        until(lambda: left in proc.children(keeper.pid))
+        for _ in range(2):
+            keeper.until_asked()
+        keeper.spawn("loses/1", ["sleep", "600"])
+        shim = proc.read(keeper.until_started("loses/1").pid)
+        assert shim is not None
+
+        os.kill(shim.parent, signal.SIGKILL)
+
+        assert keeper.until_over("loses/1").lost
+        assert (state(left) or ("Z", 0))[0] == "S"
+        os.kill(left, signal.SIGKILL)
+
+
+def test_shims_are_believed_where_proc_hides_them(directory: Path) -> None:
+    """As with ProtectProc=invisible for an agent that is not root: a shim may not be looked into by its own user."""
+    if reason := why_not(HIDES_PROC):
+        pytest.skip(f"cannot hide processes here: {reason}")
+    directory.chmod(0o777)
+    killed = ServedKeeper(directory, through=HIDES_PROC)
+    killed.spawn("task/1", ["sleep", "600"])
+    pid = killed.until_started("task/1").pid
+    killed.kill()
+
+    with ServedKeeper(directory, through=HIDES_PROC) as keeper:
+        assert keeper.until_started("task/1").pid == pid
+        keeper.order(Kill("task/1"))
+        assert keeper.until_over("task/1").ended
 
 
 def descendants(pid: int) -> list[tuple[int, int]]:

@@ -74,7 +74,8 @@ def test_who_is_in_it_is_killed_at_one_stroke(group: Cgroup, waiter: subprocess.
 
 
 def test_who_is_in_a_group_below_it_is_in_it(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    below = Cgroup(group._path / "below" / "further")
+    Cgroup(f"{group.path}/below")
+    below = Cgroup(f"{group.path}/below/further")
 
     put(waiter.pid, below)
 
@@ -84,11 +85,12 @@ def test_who_is_in_a_group_below_it_is_in_it(group: Cgroup, waiter: subprocess.P
 
 
 def test_a_group_is_removed_with_those_below_it(group: Cgroup) -> None:
-    Cgroup(group._path / "below" / "further")
+    Cgroup(f"{group.path}/below")
+    Cgroup(f"{group.path}/below/further")
 
     group.remove()
 
-    assert not group._path.exists()
+    assert not os.path.exists(group.path)
 
 
 def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
@@ -102,7 +104,7 @@ def test_a_group_in_which_somebody_lives_is_not_removed(group: Cgroup, waiter: s
 def test_a_group_that_is_there_is_taken_over(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
     put(waiter.pid, group)
 
-    assert Cgroup(group._path).pids() == [waiter.pid]
+    assert Cgroup(group.path).pids() == [waiter.pid]
 
 
 def test_a_group_that_is_gone_is_borne(group: Cgroup) -> None:
@@ -268,3 +270,14 @@ def test_a_leader_that_was_never_found_has_no_tree() -> None:
     left = tree.leader_ended()
 
     assert (before, left, tree.members()) == ([], [], [])
+
+
+def test_a_sweep_removes_old_groups_but_those_to_be_kept(tmp_path: Path) -> None:
+    for name in ("old.1", "kept.1", "young.1"):
+        (tmp_path / name).mkdir()
+    for name in ("old.1", "kept.1"):
+        os.utime(tmp_path / name, (0, 0))
+
+    cgroup.sweep(Home(tmp_path), keep=lambda name: name == "kept.1")
+
+    assert sorted(os.listdir(tmp_path)) == ["kept.1", "young.1"]
