@@ -40,6 +40,7 @@ from farspawn_server.keeper.starting import Starter
 from farspawn_server.keeper.talk import Talk, dismiss, keep_going
 
 _LOOK_AFTER = 0.1
+_LOOK_SECONDS = 0.0002  # ten times what one look takes
 _LOOKS_A_TURN = 256
 _CONTINUE_AFTER = 5.0
 _DIALLED_WITHIN = 0.75  # a shim dials at least twice a second
@@ -292,7 +293,8 @@ class Shims:
     def _settle(self, run: Run) -> None:
         """Find out what became of a run of which no child and no connection tells, or have it looked at again soon."""
         self._unsettled.pop(run, None)
-        self._unsettled[run] = time.monotonic() + _LOOK_AFTER  # before anything can go wrong
+        # Before anything can go wrong; and the later the more there are, so that looking is not all that we do.
+        self._unsettled[run] = time.monotonic() + _LOOK_AFTER + _LOOK_SECONDS * len(self._unsettled)
         try:
             settled = self._look(run)
         except OSError as error:

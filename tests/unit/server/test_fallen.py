@@ -10,6 +10,7 @@ import pytest
 from support.processes import state
 from support.waiting import until
 
+from farspawn_server.keeper import fallen as module
 from farspawn_server.keeper.fallen import Fallen
 from farspawn_server.keeper.run import Run
 
@@ -48,22 +49,20 @@ def test_one_that_does_not_die_keeps_no_run_whose_shim_dies_later(lasting: subpr
     assert fallen.pending() is None
 
 
-def test_all_below_is_ended_in_turns() -> None:
-    script = "i=0; while [ $i -lt 300 ]; do sleep 600 & i=$((i+1)); done; echo; wait"
-    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as leader:
-        assert leader.stdout is not None
-        leader.stdout.readline()
-        fallen = Fallen(lambda pid: pid != leader.pid)
-        run = Run("task/1")
-        fallen.begin(run)
+def test_others_have_a_turn_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TURN_SECONDS", 0.0)
+    sleeping = {process.pid: process for process in (subprocess.Popen(["sleep", "600"]) for _ in range(3))}
+    fallen = Fallen(lambda pid: pid not in sleeping)
+    run = Run("task/1")
+    fallen.begin(run)
 
-        turns = 1
+    turns = 0
+    while fallen.pending() == 0.0:
         assert fallen.go_on() == []
-        while fallen.pending() == 0.0:
-            assert fallen.go_on() == []
-            turns += 1
+        turns += 1
 
-        assert turns > 1
-        assert leader.wait() == -signal.SIGKILL
-        fallen.reaped(leader.pid)
-        assert strike(fallen) == [run]
+    assert turns > len(sleeping)
+    for pid, process in sleeping.items():
+        assert process.wait() == -signal.SIGKILL
+        fallen.reaped(pid)
+    assert strike(fallen) == [run]
