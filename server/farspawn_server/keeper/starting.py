@@ -52,13 +52,14 @@ class Starter:
         self._files = soft & _ENDLESS, hard & _ENDLESS
         self.descriptors = self._files[1]
         self.home = cgroup.home()
+        self._mark = f".{os.stat('.').st_ino:x}"  # agents share a home, and one may have a copy of another's runs
         if self.home is not None:
             # The group of a run whose shim has yet to dial, or is held, knows whether memory ran out.
-            cgroup.sweep(self.home, keep=lambda name: os.path.lexists(runfile.path(name)))
+            cgroup.sweep(self.home, keep=lambda name: os.path.lexists(runfile.path(name.removesuffix(self._mark))))
 
     def group(self, run: str) -> Cgroup | None:
         """Return the cgroup that an earlier keeper made for a run."""
-        return None if self.home is None else cgroup.find(self.home, run)
+        return None if self.home is None else cgroup.find(self.home, run + self._mark)
 
     def start(self, order: Spawn) -> Started | Failure:
         """Start the shim of a run of which nothing was ever started, or say why that cannot be."""
@@ -71,7 +72,7 @@ class Starter:
         pid = 0
         try:
             self._check_room(max(ours.fileno(), theirs.fileno()), program)
-            group = None if self.home is None else cgroup.make(self.home, order.uid)
+            group = None if self.home is None else cgroup.make(self.home, order.uid + self._mark)
             self._limit(order, group)
             pid = self._execute(order, group, theirs.fileno())
             failpoint.reach("keeper.spawn.started")

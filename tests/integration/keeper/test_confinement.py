@@ -119,7 +119,7 @@ def test_it_is_born_into_its_group_which_goes_with_it(keeper: ServedKeeper) -> N
     keeper.spawn(uid, ["cat", "/proc/self/cgroup"])
     keeper.until_over(uid)
 
-    assert f"/farspawn/{uid.replace('/', '.')}\n" in keeper.output(uid)
+    assert f"/farspawn/{uid.replace(chr(47), chr(46))}." in keeper.output(uid)
     assert keeper.end() == 0
     assert not (home.path / uid.replace("/", ".")).exists()
 

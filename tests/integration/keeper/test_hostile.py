@@ -242,7 +242,7 @@ def test_what_calls_itself_a_shim_is_ended_with_the_shim_above_it(keeper: Served
     """Also over a reload, in which the keeper has to tell its shims from what has fallen to it."""
     named = keeper.directory / "farspawn-shim"
     shutil.copy("/bin/sleep", named)
-    keeper.spawn("loses/1", ["sh", "-c", f"({named} 600 &); sleep 600"])
+    keeper.spawn("loses/1", ["sh", "-c", f"({named} 600 &); exec sleep 600"])
     leader = keeper.until_started("loses/1").pid
     shim = proc.read(leader)
     assert shim is not None
