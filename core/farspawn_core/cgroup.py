@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 _PARENT = "farspawn"
 # Where DelegateSubgroup= puts us, and where systemd puts by itself what such a unit runs besides: `--check-config`.
@@ -62,6 +63,13 @@ class Cgroup:
             os.mkdir(self.path, _MODE)
         if os.stat(f"{self.path}/.").st_mode & 0o777 != _MODE:
             os.chmod(self.path, _MODE)
+
+    @classmethod
+    def there(cls, path: str) -> Self:
+        """Describe a group that is there."""
+        group = cls.__new__(cls)
+        group.path = path
+        return group
 
     def descriptor(self) -> int:
         """Return an open directory for CLONE_INTO_CGROUP, see clone(2). The caller closes it.
@@ -140,7 +148,8 @@ def make(home: Home, name: str) -> Cgroup | None:
 
 def find(home: Home, name: str) -> Cgroup | None:
     """Return the group of a name below `home`, if it is there."""
-    return make(home, name) if os.path.isdir(_path(home, name)) else None
+    path = _path(home, name)
+    return Cgroup.there(path) if os.path.isdir(path) else None
 
 
 def sweep(home: Home, keep: Callable[[str], bool]) -> None:

@@ -16,6 +16,7 @@ from farspawn_core import proc, shim
 
 _KEY = "keeper.key"
 _KEY_BYTES = 32
+_REMEMBERED = 1000
 
 
 class Proof:
@@ -40,6 +41,7 @@ class Proof:
                 os.fsync(made)
             os.replace(f"{_KEY}.new", _KEY)
         self._keyed = hmac.new(key, digestmod="sha256")
+        self._free: set[tuple[int, int]] = set()  # of the ancestors of callers: those that are within nobody's task
 
     def token(self, run: str) -> bytes:
         """Return what the shim of a run says when it dials."""
@@ -49,23 +51,28 @@ class Proof:
 
     def holds(self, pid: int, hello: shim.Hello) -> bool:
         """Whether this process, which has said so, may be the shim of its run."""
-        return hmac.compare_digest(hello.token, self.token(hello.run)) and not _is_within_a_task(pid)
+        return hmac.compare_digest(hello.token, self.token(hello.run)) and not self._is_within_a_task(pid)
 
-
-def _is_within_a_task(pid: int) -> bool:
-    """Whether a shim is above this process that is not above us too; also if one of its ancestors goes meanwhile."""
-    ours: set[int] | None = None
-    while (process := proc.read(pid)) is not None:
-        if process.parent in (0, os.getpid()):
-            return False
-        above = proc.read(process.parent)
-        if above is not None and above.name == shim.NAME:
-            if ours is None:
-                ours = _own_ancestors()
-            if above.pid not in ours:
-                return True
-        pid = process.parent
-    return not proc.exists(pid)
+    def _is_within_a_task(self, pid: int) -> bool:
+        """Whether a shim is above this process that is not above us too, or one of its ancestors goes meanwhile."""
+        ours: set[int] | None = None
+        passed: list[tuple[int, int]] = []
+        process = proc.read(pid)
+        while process is not None:
+            # Who was within nobody's task never will be: orphans move up, and thousands of them have one parent.
+            if process.parent in (0, os.getpid()) or process.key in self._free:
+                if len(self._free) > _REMEMBERED:
+                    self._free.clear()
+                self._free.update(passed[1:])
+                return False
+            passed.append(process.key)
+            above = proc.read(process.parent)
+            if above is not None and above.name == shim.NAME:
+                ours = _own_ancestors() if ours is None else ours
+                if above.pid not in ours:
+                    return True
+            pid, process = process.parent, above
+        return not proc.exists(pid)
 
 
 def _own_ancestors() -> set[int]:
