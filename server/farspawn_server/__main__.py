@@ -56,6 +56,11 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
         context.obj = settings
         if context.invoked_subcommand is not None:
             return
+        if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+            raise click.ClickException(
+                "this kernel does not tell the children of a process (CONFIG_PROC_CHILDREN; is /proc mounted?), without "
+                "which tasks cannot be stopped"
+            )
         Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
     except site_settings.SettingsError as error:
         raise _UnusableSettings(str(error)) from error
@@ -82,8 +87,7 @@ def reload(settings: site_settings.Settings) -> None:
     while (now := _lock_holder(path)) == (keeper, images):
         if time.monotonic() > deadline:
             raise click.ClickException(
-                f"agent {keeper} has not renewed itself after {_RELOAD_SECONDS:g} s: a task may be hung between its "
-                "birth and its program (state STARTING). It will, as soon as that is over"
+                f"agent {keeper} has not renewed itself after {_RELOAD_SECONDS:g} s: see its log; its tasks run on"
             )
         time.sleep(0.05)  # the keeper signs its lock when it has begun anew: nothing else tells
     if now[0] != keeper:
@@ -100,12 +104,21 @@ def _lock_holder(path: Path) -> tuple[int, int]:
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if words := lock.read().split():
+                        _check_shims(words)
                         return int(words[0]), int(words[1])
                 else:
                     raise click.ClickException(f"no agent runs on {path.parent}")
             time.sleep(0.01)  # it has just taken the lock, and is about to sign it
     except OSError as error:
         raise click.ClickException(f"no agent has this state directory: {error}") from error
+
+
+def _check_shims(words: list[str]) -> None:
+    if "shims" not in words[2:]:
+        raise click.ClickException(
+            f"agent {words[0]} is older than the tasks' shims (0.1), and would lose its tasks: stop it (SIGTERM) when "
+            "they may end, and start this one"
+        )
 
 
 def become_keeper(state: str, given: dict[str, str | bool]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from acceptance.failpoints.cell import cell
-from support.agent import FINAL
+from support.agent import FINAL, short_directory
+from support.command import farspawnd_says
 from support.evidence import SAYS_SO
 from support.tasks import shell
 from support.waiting import until
@@ -53,3 +55,15 @@ def test_no_exit_is_lost_while_the_agent_renews_itself() -> None:
         assert not site.agent.deaths
         assert not site.recorder.broken_laws()
         site.agent.check_log()
+
+
+def test_an_agent_whose_tasks_have_no_shims_is_not_renewed() -> None:
+    """Version 0.1: its tasks are children that the next image would know nothing of. Here its lock is imitated."""
+    with short_directory() as directory:
+        (directory / "keeper.lock").write_text("12345 0\n")
+        with (directory / "keeper.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            said = farspawnd_says("--state", str(directory), "reload")
+
+    assert said.code == 1
+    assert "older than the tasks' shims" in said.stderr

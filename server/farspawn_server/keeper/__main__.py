@@ -106,9 +106,12 @@ def _is_taken(lock: int) -> bool:
 
 
 def _sign(lock: int, images: int) -> None:
-    """Write into the lock who holds it, and how often that process has executed itself: `farspawnd reload` reads it."""
+    """Write into the lock who holds it, and how often that process has executed itself: `farspawnd reload` reads it.
+
+    And that its tasks have shims: the children of a keeper that does not say so would be lost in a reload to this one.
+    """
     os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()} {images}\n".encode(), 0)
+    os.pwrite(lock, f"{os.getpid()} {images} shims\n".encode(), 0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import bisect
 import operator
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class Moments:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
+def _opened(path: Path) -> Generator[int | None]:
     descriptor = open_output(path)
     try:
         yield descriptor
