@@ -58,8 +58,8 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
             return
         if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
             raise click.ClickException(
-                "this kernel does not tell the children of a process (CONFIG_PROC_CHILDREN; is /proc mounted?), without "
-                "which tasks cannot be stopped"
+                "tasks could not be stopped: this kernel does not tell the children of a process (CONFIG_PROC_CHILDREN; "
+                "is /proc mounted?)"
             )
         Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
     except site_settings.SettingsError as error:
