@@ -58,7 +58,7 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
             return
         if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
             raise click.ClickException(
-                "tasks could not be stopped: this kernel does not tell the children of a process (CONFIG_PROC_CHILDREN; "
+                "tasks could not be stopped: this kernel tells nobody's children (CONFIG_PROC_CHILDREN; "
                 "is /proc mounted?)"
             )
         Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
