@@ -1,15 +1,17 @@
 """Named places at which a test can have the agent killed, to see what a crash just there leaves behind.
 
 Switched on by the environment of the agent, in tests only: FARSPAWN_FAILPOINT=NAME:VICTIM:FLAG_FILE. VICTIM is `self`,
-`peer` (the keeper for the server, the server for the keeper) or `both`. It strikes once: when it has made the flag
-file. While that is there it does not, so a test can lead up to the place first. Otherwise a place costs one comparison
-with None.
+`peer` (the keeper for the server, the server for the keeper) or `both`; with `stopped`, `deadlock` or `runaway` the
+process that reaches the place does not die, but hangs in that way. It strikes once: when it has made the flag file.
+While that is there it does not, so a test can lead up to the place first. Otherwise a place costs one comparison with
+None.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 NAMES = (
@@ -74,6 +76,21 @@ def _strike() -> None:
         os.close(os.open(_flag, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except FileExistsError:
         return
+    match _victim:
+        case "stopped":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "deadlock":
+            lock = threading.Lock()
+            with lock, lock:
+                pass
+        case "runaway":
+            while True:
+                pass
+        case _:
+            _kill()
+
+
+def _kill() -> None:
     if _victim in ("peer", "both") and (pid := peer()):
         os.kill(pid, signal.SIGKILL)
     if _victim in ("self", "both"):
