@@ -100,10 +100,6 @@ class Cgroup:
         """Return who lives in it, in groups below it too."""
         return [int(pid) for directory in self._directories() for pid in _read(f"{directory}/cgroup.procs").split()]
 
-    def populated(self) -> bool:
-        """Return whether anybody lives in it or below it; a zombie does not."""
-        return "populated 1" in _read(f"{self.path}/cgroup.events").splitlines()
-
     def kill(self) -> None:
         """Send SIGKILL to everybody in it, and to whoever is being born."""
         with contextlib.suppress(OSError):  # Linux before 5.14 has no cgroup.kill; the tree is struck anyhow

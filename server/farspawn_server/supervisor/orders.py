@@ -87,11 +87,9 @@ def _default(user_name: str) -> dict[str, str]:
 
 
 def _own(task: Task) -> dict[str, str]:
-    # Within a task of another agent, whose stop must find our tasks too.
-    outer = os.environ.get("FARSPAWN_TASK_UID")
     return {
         "FARSPAWN_TASK_ID": task.task_id,
-        "FARSPAWN_TASK_UID": f"{outer}/{task.uid}" if outer else task.uid,
+        "FARSPAWN_TASK_UID": task.uid,
         "FARSPAWN_ATTEMPT": str(task.attempt),
     }
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sized
 from datetime import timedelta
 
 from farspawn_server.task.errors import SpecInvalidError, Violation
-from farspawn_server.task.spec import Readiness, Resources, RestartPolicy, Spec, StopPlan, TaskId
+from farspawn_server.task.spec import Readiness, Resources, RestartPolicy, Spec, StopPlan
 
 MAX_SPAN = timedelta(days=3650)
 MAX_COMMAND_BYTES = 1 << 20
@@ -36,12 +36,6 @@ MOST_RESOURCES = {"niceness": 19, "open_files": 1 << 30, "processes": 1 << 22, "
 _TASK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _LABEL_VALUE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
-
-
-def check_task_id(task_id: str, field: str = "task_id") -> TaskId:
-    """Return the id if it is a legal one, else raise SpecInvalidError."""
-    refuse_if_any(_bad_task_id(task_id, field))
-    return TaskId(task_id)
 
 
 def refuse_if_any(violations: Iterable[Violation]) -> None:

@@ -42,14 +42,14 @@ def waiter() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_who_is_put_in_is_in_it_and_what_it_starts_too(group: Cgroup, waiter: subprocess.Popen[bytes]) -> None:
-    assert not group.populated()
+    assert group.pids() == []
 
     put(waiter.pid, group)
     tell(waiter)
 
     until(lambda: len(group.pids()) == 2)
     assert waiter.pid in group.pids()
-    assert group.populated()
+    assert group.pids()
 
 
 def put(pid: int, group: Cgroup) -> None:
@@ -114,7 +114,7 @@ def test_a_group_that_is_gone_is_borne(group: Cgroup) -> None:
     group.remove()
 
     assert group.pids() == []
-    assert not group.populated()
+    assert group.pids() == []
     assert group.out_of_memory() is None
 
 
