@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -31,20 +32,26 @@ class _UnusableSettings(click.ClickException):
 )
 @click.option("--config", type=click.Path(dir_okay=False), help="The site's settings, a TOML file.")
 @click.option("--state", envvar="FARSPAWN_STATE", help="Directory of database, logs and lock.")
-@click.option("--listen", help="unix:/path, or host:port. Default: a Unix socket in a directory of your own.")
+@click.option(
+    "--listen",
+    multiple=True,
+    help="unix:/path or host:port; may be given several times. A Unix socket of your own is always there.",
+)
 @click.option("--insecure", is_flag=True, default=None, help="Serve TCP without TLS, on loopback only.")
 @click.option("--name", help="The site's name. Default: the host's.")
 @click.option("--check-config", is_flag=True, help="Check the settings, say what they come to, and end.")
 @click.version_option(package_name="farspawn")
 @click.pass_context
-def main(context: click.Context, /, *, config: str | None, check_config: bool, **flags: str | bool | None) -> None:
+def main(
+    context: click.Context, /, *, config: str | None, check_config: bool, **flags: site_settings.Given | None
+) -> None:
     """Launch, watch and stop processes on this machine for whoever its owner allows.
 
     Without a command it becomes the agent, and listens on a Unix socket that only you can open. SIGTERM or Ctrl-C
     stops all tasks by their plans and ends the agent; a second one kills them. Every option can come from the
-    environment as FARSPAWND_OPTION.
+    environment as FARSPAWND_OPTION; several addresses have spaces between them there.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         settings = site_settings.load(config or "", given)
         if context.invoked_subcommand is None:
@@ -108,7 +115,7 @@ def _lock_holder(path: Path) -> tuple[int, int]:
         raise click.ClickException(f"no agent has this state directory: {error}") from error
 
 
-def become_keeper(state: str, given: dict[str, str | bool]) -> None:
+def become_keeper(state: str, given: Mapping[str, site_settings.Given]) -> None:
     """Execute the keeper in our place: it inherits the pid, and none of what was imported here."""
     python = [sys.executable, "-P", "-m"]
     server = [*python, "farspawn_server.rpc", msgspec.json.encode(given).decode()]

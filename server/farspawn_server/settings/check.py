@@ -95,21 +95,32 @@ def _limits(settings: Settings) -> _Problems:
 
 
 def _listen(settings: Settings) -> _Problems:
-    listen = settings.listen
-    if listen.startswith("unix:"):
-        if settings.tls is not None:
-            yield "listen", f"{listen!r}: [tls] is for TCP, a Unix socket needs none"
-        # sun_path has 108 bytes, the last one NUL: unix(7).
-        if len(os.fsencode(listen.removeprefix("unix:"))) > 107:
-            yield "listen", f"{listen!r}: a socket's path has at most 107 bytes"
-        return
-    host, _, port = listen.rpartition(":")
+    sockets = [address for address in settings.listen if address.startswith("unix:")]
+    if settings.tls is not None and len(sockets) == len(settings.listen):
+        yield "listen", f"{', '.join(sockets)}: [tls] is for TCP, a Unix socket needs none: list host:port too"
+    for address in settings.listen:
+        if settings.listen.count(address) > 1:
+            yield "listen", f"{address!r} is listed twice"
+        yield from _socket(address) if address in sockets else _port(address, settings)
+
+
+def _socket(address: str) -> _Problems:
+    path = address.removeprefix("unix:")
+    if not path.startswith("/"):
+        yield "listen", f"{address!r}: give an absolute path"
+    # sun_path has 108 bytes, the last one NUL: unix(7).
+    if len(os.fsencode(path)) > 107:
+        yield "listen", f"{address!r}: a socket's path has at most 107 bytes: list a shorter one"
+
+
+def _port(address: str, settings: Settings) -> _Problems:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        yield "listen", f"{listen!r}: give unix:/path or host:port"
+        yield "listen", f"{address!r}: give unix:/path or host:port"
     elif settings.tls is None and not settings.insecure:
-        yield "listen", f"{listen!r}: {_TCP_NEEDS}"
+        yield "listen", f"{address!r}: {_TCP_NEEDS}"
     elif settings.tls is None and host not in _LOOPBACK:
-        yield "listen", f"{listen!r}: insecure is for loopback only: 127.0.0.1 or [::1]"
+        yield "listen", f"{address!r}: insecure is for loopback only: 127.0.0.1 or [::1]"
 
 
 def _policy(policy: PolicySettings) -> _Problems:
