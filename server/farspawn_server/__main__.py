@@ -16,6 +16,7 @@ import msgspec
 
 from farspawn_core import cgroup
 from farspawn_server import settings as site_settings
+from farspawn_server import strict
 from farspawn_server.audit_commands import audit
 from farspawn_server.keeper.guard import BAD_CONFIGURATION
 
@@ -63,7 +64,8 @@ def main(
         context.obj = settings
         if context.invoked_subcommand is not None:
             return
-        Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
+        strict.make(Path(settings.state))
+        strict.close(Path(settings.state))
     except site_settings.SettingsError as error:
         raise _UnusableSettings(str(error)) from error
     except OSError as error:

@@ -11,6 +11,8 @@ import stat
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
+from farspawn_server import strict
+
 SCHEME = "unix:"
 
 
@@ -47,7 +49,10 @@ def is_there(path: Path) -> bool:
 
 def claim_directory(directory: Path) -> None:
     """Make a directory for a socket, and see that it is ours alone."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    strict.make(directory)
+    if problem := strict.problem_of_directory(directory):
+        raise AddressInUseError(problem)
+    strict.close(directory)
     # Not through a symbolic link: whoever owns that can point it elsewhere, to a socket of theirs.
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:

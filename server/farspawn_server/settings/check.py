@@ -13,6 +13,7 @@ from pathlib import Path
 import re2
 
 from farspawn_core import oom_score
+from farspawn_server import strict
 from farspawn_server.policy.enforceable import unenforceable
 from farspawn_server.policy.templates import Parameter, matches
 from farspawn_server.settings.schema import (
@@ -48,8 +49,9 @@ _Problems = Iterator[tuple[str, str]]
 
 def problems(settings: Settings) -> _Problems:
     """Yield the key of each mistake, and what it is and how to put it right."""
-    if not Path(settings.state).is_absolute():
-        yield "state", f"{settings.state!r}: give an absolute path"
+    yield from _state(settings.state)
+    if settings.tls is not None and (problem := strict.problem(Path(settings.tls.key), secret=True)):
+        yield "tls.key", problem
     for entry in settings.denied:
         yield from _denied(entry)
     for grant in settings.grants:
@@ -75,6 +77,22 @@ def unenforceable_ceilings(settings: Settings, controllers: Collection[str]) -> 
         for table, ceilings in tables.items():
             if getattr(ceilings, name):
                 yield f"{table}.{name}", f"this site cannot enforce it: {why}. Without this line there is no such limit"
+
+
+def _state(state: str) -> _Problems:
+    if not Path(state).is_absolute():
+        yield "state", f"{state!r}: give an absolute path"
+    elif not _is_text(state):
+        yield "state", f"{state!r}: give a path in UTF-8, without NUL"
+    elif problem := strict.problem_of_state(Path(state)):
+        yield "state", problem
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _denied(entry: str) -> _Problems:
@@ -106,8 +124,8 @@ def _listen(settings: Settings) -> _Problems:
 
 def _socket(address: str) -> _Problems:
     path = address.removeprefix("unix:")
-    if not path.startswith("/"):
-        yield "listen", f"{address!r}: give an absolute path"
+    if not path.startswith("/") or not _is_text(path):
+        yield "listen", f"{address!r}: give an absolute path in UTF-8"
     # sun_path has 108 bytes, the last one NUL: unix(7).
     if len(os.fsencode(path)) > 107:
         yield "listen", f"{address!r}: a socket's path has at most 107 bytes: list a shorter one"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from farspawn_server import strict
 from farspawn_server.settings.check import problems, unenforceable_ceilings
 from farspawn_server.settings.schema import Settings
 
@@ -77,8 +78,12 @@ def default_state() -> Path:
     """Return where the agent keeps what must survive: the system's place for root, the user's for others."""
     if os.getuid() == 0:
         return Path("/var/lib/farspawn")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "farspawn"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "farspawn"
+    try:
+        return Path.home() / ".local" / "state" / "farspawn"
+    except RuntimeError as error:  # a container's user need not be in its passwd
+        raise SettingsError(f"state: give a directory (--state, FARSPAWN_STATE): {error}") from error
 
 
 def _with_socket(settings: Settings) -> tuple[str, ...]:
@@ -103,6 +108,8 @@ def default_socket(state: str) -> Path:
 
 
 def _read(config: str) -> str:
+    if problem := strict.problem(Path(config)):
+        raise SettingsError(f"{config}: {problem}")
     try:
         return Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
