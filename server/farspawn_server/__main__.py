@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from farspawn_core import cgroup
+from farspawn_core.stderr import hold_standard_streams
 from farspawn_server import settings as site_settings
 from farspawn_server import strict
 from farspawn_server.audit_commands import audit
@@ -43,7 +44,7 @@ class _UnusableSettings(click.ClickException):
 @click.option("--check-config", is_flag=True, help="Check the settings, say what they come to, and end.")
 @click.version_option(package_name="farspawn")
 @click.pass_context
-def main(
+def farspawnd(
     context: click.Context, /, *, config: str | None, check_config: bool, **flags: site_settings.Given | None
 ) -> None:
     """Launch, watch and stop processes on this machine for whoever its owner allows.
@@ -73,10 +74,10 @@ def main(
     become_keeper(settings.state, {**given, "config": str(Path(config).resolve()) if config else ""})
 
 
-main.add_command(audit)
+farspawnd.add_command(audit)
 
 
-@main.command()
+@farspawnd.command()
 @click.pass_obj
 def reload(settings: site_settings.Settings) -> None:
     """Renew a running agent: its settings, and its code after an upgrade. No task notices, no exit is lost."""
@@ -119,9 +120,18 @@ def _lock_holder(path: Path) -> tuple[int, int]:
 
 def become_keeper(state: str, given: Mapping[str, site_settings.Given]) -> None:
     """Execute the keeper in our place: it inherits the pid, and none of what was imported here."""
-    python = [sys.executable, "-P", "-m"]
+    python = [sys.executable, "-X", "utf8", "-P", "-m"]  # what our names and files hold is not the locale's to say
     server = [*python, "farspawn_server.rpc", msgspec.json.encode(given).decode()]
     os.execv(sys.executable, [*python, "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
+
+
+def main() -> None:
+    """Begin with our standard streams open, and in UTF-8, whatever the locale."""
+    hold_standard_streams()
+    if sys.getfilesystemencoding() != "utf-8":
+        words = [sys.executable, "-X", "utf8", "-P", "-m", "farspawn_server", *sys.argv[1:]]
+        os.execv(sys.executable, words)  # noqa: S606  # no shell is the point
+    farspawnd(prog_name="farspawnd")
 
 
 if __name__ == "__main__":

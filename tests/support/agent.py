@@ -286,7 +286,7 @@ def _is_server(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     # Not anywhere: the keeper's own command, which a child has until its program is executed, holds it too.
-    return words[1:4] == [b"-P", b"-m", b"farspawn_server.rpc"]
+    return words[1:6] == [b"-X", b"utf8", b"-P", b"-m", b"farspawn_server.rpc"]
 
 
 def _uid(pid: int) -> str | None:

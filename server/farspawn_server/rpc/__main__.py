@@ -143,17 +143,29 @@ def main() -> int:
     failpoint.peer = lambda: keeper if os.getppid() == keeper else 0  # a dead one's children get another parent
     given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool | list[str]])
     config = str(given.pop("config", ""))
+    database = Path("farspawn.db")
     # Each open call and each followed log is a descriptor: take as many as the owner's hard limit lets us.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         read = functools.partial(site_settings.load, config, given)
-        return asyncio.run(serve(read(), read, functools.partial(site_settings.check_enforceable, config)))
+        settings = read()
+        database = Path(settings.state) / database
+        return asyncio.run(serve(settings, read, functools.partial(site_settings.check_enforceable, config)))
     except (sqlite3.OperationalError, OSError) as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
-        print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)
+        print(
+            f"farspawnd: {database if isinstance(error, sqlite3.Error) else database.parent}: {error}", file=sys.stderr
+        )
         return 1
-    except (SettingsError, AddressInUseError, CertificateError, ValueError, sqlite3.DatabaseError) as error:
+    except sqlite3.DatabaseError as error:
+        print(
+            f"farspawnd: {database}: {error}. Bring back a copy of it with its -wal; or move both away, and the site "
+            "knows none of its tasks any more, and may run one again that is launched again",
+            file=sys.stderr,
+        )
+        return BAD_CONFIGURATION
+    except (SettingsError, AddressInUseError, CertificateError, ValueError) as error:
         print(f"farspawnd: {error}", file=sys.stderr)  # the last word goes to whoever started us
         return BAD_CONFIGURATION
 
