@@ -18,10 +18,10 @@ RUN python -m venv /opt/farspawn \
 FROM ${BASE}
 COPY --from=build /opt/farspawn /opt/farspawn
 COPY deploy/healthcheck.py /opt/farspawn/healthcheck.py
-# A number, so that an orchestrator that demands a non-root user can see that it is one. The directory is for the
-# volume: a new named volume takes over its owner and mode.
-RUN install -d -m 0700 -o 10001 -g 10001 /var/lib/farspawn
-USER 10001:10001
+# A number, so that an orchestrator that demands a non-root user can see that it is one. OpenShift replaces it by one
+# without a name, in root's group. The directory is for the volume: a new named volume takes over its owner and mode.
+RUN install -d -m 0770 -o 0 -g 0 /var/lib/farspawn
+USER 10001:0
 ENV PATH=/opt/farspawn/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     FARSPAWN_STATE=/var/lib/farspawn/agent

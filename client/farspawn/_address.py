@@ -1,10 +1,12 @@
 """Where a site is; not whether anybody answers there."""
 
+import functools
 import ipaddress
 import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote_from_bytes
 
 from farspawn._errors import AddressError
 
@@ -16,12 +18,37 @@ class Address:
     """A site's address.
 
     Attributes:
-        target: As gRPC wants it.
+        target: As people write it.
         is_local: Whether what is sent there stays on this machine.
     """
 
     target: str
     is_local: bool
+
+    @property
+    def uri(self) -> str:
+        """As gRPC reads it: in the name of a socket %, # and ? would mean something, and a comma ends it."""
+        if not self.target.startswith("unix:"):
+            return self.target
+        path = self.target.removeprefix("unix:")
+        return "unix:" + quote_from_bytes(os.fsencode(_without_comma(path) if "," in path else path))
+
+
+def _without_comma(path: str) -> str:
+    """The same socket under a name that has no comma, for gRPC takes that for the end even where it is quoted."""
+    directory, name = os.path.split(path)
+    if "," in name:
+        raise AddressError(f"unix:{path}: gRPC reaches no socket with a comma in its name. Choose another")
+    try:
+        return f"/proc/self/fd/{_held(directory)}/{name}"
+    except OSError:
+        return path  # no agent: connecting will say so
+
+
+@functools.cache
+def _held(directory: str) -> int:
+    """A descriptor of a directory, for good."""
+    return os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def address_of(site: str | None, environ: Mapping[str, str], uid: int) -> Address:

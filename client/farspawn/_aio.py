@@ -41,9 +41,9 @@ class AioLink(LinkState):
         # is made, and a client may be made before any does.
         if self._channel is None:
             self._channel = (
-                grpc.aio.insecure_channel(self._address.target, options(encrypted=False))
+                grpc.aio.insecure_channel(self._address.uri, options(encrypted=False))
                 if self._credentials is None
-                else grpc.aio.secure_channel(self._address.target, self._credentials, options(encrypted=True))
+                else grpc.aio.secure_channel(self._address.uri, self._credentials, options(encrypted=True))
             )
         return self._channel
 

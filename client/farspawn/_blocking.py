@@ -64,9 +64,9 @@ class BlockingLink(LinkState):
         self._twins = WeakSet["BlockingLink"]()
         self._closing = threading.Event()
         self._channel = (
-            grpc.insecure_channel(address.target, options(encrypted=False))
+            grpc.insecure_channel(address.uri, options(encrypted=False))
             if credentials is None
-            else grpc.secure_channel(address.target, credentials, options(encrypted=True))
+            else grpc.secure_channel(address.uri, credentials, options(encrypted=True))
         )
 
     async def call(self, call: Call[T]) -> T:

@@ -8,13 +8,16 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import msgspec
 
 from farspawn_core import cgroup
+from farspawn_core.stderr import hold_standard_streams
 from farspawn_server import settings as site_settings
+from farspawn_server import strict
 from farspawn_server.audit_commands import audit
 from farspawn_server.keeper.guard import BAD_CONFIGURATION
 
@@ -31,20 +34,26 @@ class _UnusableSettings(click.ClickException):
 )
 @click.option("--config", type=click.Path(dir_okay=False), help="The site's settings, a TOML file.")
 @click.option("--state", envvar="FARSPAWN_STATE", help="Directory of database, logs and lock.")
-@click.option("--listen", help="unix:/path, or host:port. Default: a Unix socket in a directory of your own.")
+@click.option(
+    "--listen",
+    multiple=True,
+    help="unix:/path or host:port; may be given several times. A Unix socket of your own is always there.",
+)
 @click.option("--insecure", is_flag=True, default=None, help="Serve TCP without TLS, on loopback only.")
 @click.option("--name", help="The site's name. Default: the host's.")
 @click.option("--check-config", is_flag=True, help="Check the settings, say what they come to, and end.")
 @click.version_option(package_name="farspawn")
 @click.pass_context
-def main(context: click.Context, /, *, config: str | None, check_config: bool, **flags: str | bool | None) -> None:
+def farspawnd(
+    context: click.Context, /, *, config: str | None, check_config: bool, **flags: site_settings.Given | None
+) -> None:
     """Launch, watch and stop processes on this machine for whoever its owner allows.
 
     Without a command it becomes the agent, and listens on a Unix socket that only you can open. SIGTERM or Ctrl-C
     stops all tasks by their plans and ends the agent; a second one kills them. Every option can come from the
-    environment as FARSPAWND_OPTION.
+    environment as FARSPAWND_OPTION; several addresses have spaces between them there.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
         settings = site_settings.load(config or "", given)
         if context.invoked_subcommand is None:
@@ -61,7 +70,8 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
                 "tasks could not be stopped: this kernel tells nobody's children (CONFIG_PROC_CHILDREN; "
                 "is /proc mounted?)"
             )
-        Path(settings.state).mkdir(mode=0o700, parents=True, exist_ok=True)
+        strict.make(Path(settings.state))
+        strict.close(Path(settings.state))
     except site_settings.SettingsError as error:
         raise _UnusableSettings(str(error)) from error
     except OSError as error:
@@ -69,10 +79,10 @@ def main(context: click.Context, /, *, config: str | None, check_config: bool, *
     become_keeper(settings.state, {**given, "config": str(Path(config).resolve()) if config else ""})
 
 
-main.add_command(audit)
+farspawnd.add_command(audit)
 
 
-@main.command()
+@farspawnd.command()
 @click.pass_obj
 def reload(settings: site_settings.Settings) -> None:
     """Renew a running agent: its settings, and its code after an upgrade. No task notices, no exit is lost."""
@@ -121,11 +131,20 @@ def _check_shims(words: list[str]) -> None:
         )
 
 
-def become_keeper(state: str, given: dict[str, str | bool]) -> None:
+def become_keeper(state: str, given: Mapping[str, site_settings.Given]) -> None:
     """Execute the keeper in our place: it inherits the pid, and none of what was imported here."""
-    python = [sys.executable, "-P", "-m"]
+    python = [sys.executable, "-X", "utf8", "-P", "-m"]  # what our names and files hold is not the locale's to say
     server = [*python, "farspawn_server.rpc", msgspec.json.encode(given).decode()]
     os.execv(sys.executable, [*python, "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
+
+
+def main() -> None:
+    """Begin with our standard streams open, and in UTF-8, whatever the locale."""
+    hold_standard_streams()
+    if sys.getfilesystemencoding() != "utf-8":
+        words = [sys.executable, "-X", "utf8", "-P", "-m", "farspawn_server", *sys.argv[1:]]
+        os.execv(sys.executable, words)  # noqa: S606  # no shell is the point
+    farspawnd(prog_name="farspawnd")
 
 
 if __name__ == "__main__":

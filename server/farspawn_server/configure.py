@@ -26,7 +26,7 @@ from farspawn_server.task.spec import DEFAULT_OOM_SCORE_ADJ, Cleanup, Readiness,
 
 
 def roster(settings: Settings) -> Roster | None:
-    """Return whom the settings let in; None: there are no certificates, and everybody is the owner."""
+    """Return whom the settings let in; None: no certificates, everybody is the owner."""
     if settings.tls is None:
         return None
     grants = [Grant(grant.identity, Role[grant.role.upper()], _others(grant.sees)) for grant in settings.grants]
@@ -49,9 +49,9 @@ def limits(settings: Settings) -> Limits:
 def policy(settings: Settings, controllers: Collection[str]) -> Policy:
     """Return what the site lets run. `controllers`: what the cgroups of tasks can limit."""
     given = settings.policy
-    default = Admission.ANY if settings.listen.startswith("unix:") else Admission.TEMPLATES
     return Policy(
-        admission=Admission(given.allow) if given.allow else default,
+        admission=Admission(given.allow or Admission.TEMPLATES),
+        owners_admission=Admission(given.allow or Admission.ANY),
         programs={each.path: each.sha256 for each in map(_program, given.programs)},
         directories=given.directories,
         environment=given.environment,

@@ -197,7 +197,7 @@ def _ended_children() -> Iterator[tuple[int, int]]:
 
 def _is_server(pid: int) -> bool:
     # Not anywhere: the keeper's own command, which a child has until its program is executed, holds it too.
-    return _words(pid)[1:4] == ["-P", "-m", "farspawn_server.rpc"]
+    return _words(pid)[1:6] == ["-X", "utf8", "-P", "-m", "farspawn_server.rpc"]
 
 
 def _words(pid: int) -> list[str]:

@@ -21,6 +21,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from farspawn._address import address_of
 from farspawn.v1 import launcher_pb2 as pb
 from farspawn.v1 import task_pb2
 from farspawn.v1.launcher_pb2_grpc import TaskLauncherStub
@@ -92,7 +93,7 @@ class Agent:
                 start_new_session=True,
             )
         self.channel = (
-            grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
+            grpc.insecure_channel(address_of(self.address, {}, 0).uri, options=_CHANNEL_OPTIONS)
             if credentials is None
             else grpc.secure_channel(self.address, credentials, options=_CHANNEL_OPTIONS)
         )
@@ -285,7 +286,7 @@ def _is_server(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     # Not anywhere: the keeper's own command, which a child has until its program is executed, holds it too.
-    return words[1:4] == [b"-P", b"-m", b"farspawn_server.rpc"]
+    return words[1:6] == [b"-X", b"utf8", b"-P", b"-m", b"farspawn_server.rpc"]
 
 
 def _uid(pid: int) -> str | None:

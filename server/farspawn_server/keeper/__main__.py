@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from farspawn_core import failpoint, proc
 from farspawn_core._libc import become_subreaper
@@ -34,6 +35,39 @@ def main() -> int:
     hold_standard_streams()
     state, *server = sys.argv[1:]
     state = os.path.abspath(state)
+    try:
+        keeper, lock, images, started_in = _take(state, server)
+    except OSError as error:  # a full disk, for instance
+        sys.exit(f"farspawnd: {state}: {error}")
+    if images:
+        failpoint.reach("keeper.reload.taken")
+    while (ended := keeper.run()) is Renew.IMAGE:
+        handed = os.memfd_create("farspawn-handed", 0)
+        try:
+            os.write(handed, json.dumps([images + 1, keeper.children]).encode())
+            os.lseek(handed, 0, os.SEEK_SET)
+            os.set_inheritable(lock, True)
+            os.environ[_HANDED] = f"{lock},{handed}"
+            os.chdir(started_in)
+            python = [sys.executable, "-X", "utf8", "-P", "-m"]
+            os.execv(sys.executable, [*python, "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
+        except OSError as error:
+            # The new code cannot even be executed: this image still knows everything, and goes on.
+            note("next image not executed", error=str(error))
+            os.environ.pop(_HANDED, None)
+            os.close(handed)
+            os.set_inheritable(lock, False)
+            os.chdir(state)
+            keeper.stay()
+    assert isinstance(ended, int)
+    return ended
+
+
+def _take(state: str, server: Sequence[str]) -> tuple[Keeper, int, int, int]:
+    """Take a state directory, or take it over from the image before.
+
+    Return the keeper, the lock, how many images there were, and the directory that we were started in.
+    """
     images, children = 0, {"bystanders": proc.children(os.getpid())}
     if left := os.environ.pop(_HANDED, ""):
         lock, handed = map(int, left.split(","))
@@ -48,27 +82,7 @@ def main() -> int:
     become_subreaper()
     keeper = Keeper(server, started_in, **children)
     _sign(lock, images)
-    if images:
-        failpoint.reach("keeper.reload.taken")
-    while (ended := keeper.run()) is Renew.IMAGE:
-        handed = os.memfd_create("farspawn-handed", 0)
-        try:
-            os.write(handed, json.dumps([images + 1, keeper.children]).encode())
-            os.lseek(handed, 0, os.SEEK_SET)
-            os.set_inheritable(lock, True)
-            os.environ[_HANDED] = f"{lock},{handed}"
-            os.chdir(started_in)
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "farspawn_server.keeper", state, *server])  # noqa: S606  # no shell is the point
-        except OSError as error:
-            # The new code cannot even be executed: this image still knows everything, and goes on.
-            note("next image not executed", error=str(error))
-            os.environ.pop(_HANDED, None)
-            os.close(handed)
-            os.set_inheritable(lock, False)
-            os.chdir(state)
-            keeper.stay()
-    assert isinstance(ended, int)
-    return ended
+    return keeper, lock, images, started_in
 
 
 def _inherit_nothing() -> None:

@@ -49,6 +49,11 @@ class Caller:
     peer: str = field(default="", compare=False)
     others: tuple[str, ...] | None = None  # None: an admin everybody's, all others nobody's
 
+    @property
+    def is_at_socket(self) -> bool:
+        """Whether the call comes by a Unix socket, which only the site's owner can open."""
+        return self.peer.startswith(LOCAL.peer)
+
     def sees(self, owner: Owner) -> bool:
         """Whether tasks of this owner exist for the caller."""
         if owner == self.identity:

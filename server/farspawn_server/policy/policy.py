@@ -32,10 +32,12 @@ class Policy:
     """What the owner has written.
 
     Attributes:
-        admission: which programs callers may start.
+        admission: which programs callers may start over TCP.
+        owners_admission: the same by the owner's Unix socket.
         programs: for PROGRAMS: absolute paths, and the SHA-256 that each file must have; empty: any.
         directories: callers' programs work within these; none: anywhere.
-        environment: names that callers may set; None: all but the dangerous ones, which only admins may.
+        environment: names that callers may set; None: who may start any program, and the owner at the Unix socket, all
+            but the dangerous ones, which only admins may; others none.
         user: to run tasks as; empty: the agent's own.
         oom_score_adj: of tasks.
         ceilings: what a task may have at most.
@@ -44,6 +46,7 @@ class Policy:
     """
 
     admission: Admission = Admission.ANY
+    owners_admission: Admission = Admission.ANY
     programs: Mapping[str, str] = field(default_factory=dict)
     directories: tuple[str, ...] = ()
     environment: tuple[str, ...] | None = None
@@ -52,6 +55,10 @@ class Policy:
     ceilings: Ceilings = Ceilings()
     templates: Mapping[str, Template] = field(default_factory=dict)
     unenforceable: Mapping[str, str] = field(default_factory=dict)
+
+    def admission_of(self, caller: Caller) -> Admission:
+        """Return which programs a caller may start."""
+        return self.owners_admission if caller.is_at_socket else self.admission
 
     def permit(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit | None:
         """Return what the site makes of a spec; None: it runs as it was asked for, and nothing is imposed.
@@ -104,20 +111,22 @@ class Policy:
         return template.ceilings.within(self.ceilings)
 
     def _from_program(self, caller: Caller, spec: Spec, secrets: Mapping[str, str]) -> Permit:
-        if self.admission is Admission.TEMPLATES:
+        admission = self.admission_of(caller)
+        if admission is Admission.TEMPLATES:
             known = ", ".join(sorted(self.templates)) or "none yet"
             raise PolicyDeniedError(f"this site runs only its owner's templates ({known})", rule="policy.allow")
-        self._check_environment(caller, (*spec.env, *secrets))
+        self._check_environment(admission, caller, (*spec.env, *secrets))
         if self.directories:
             spec = replace(spec, working_directory=self._directory(spec.working_directory))
         if spec.readiness is not None and spec.readiness.file is not None:
             self._directory(spec.readiness.file)
-        cleanup = "" if spec.cleanup is None else self._digest(spec.cleanup.argv[0])
-        return Permit(spec, directories=self.directories, sha256=self._digest(spec.argv[0]), cleanup_sha256=cleanup)
+        cleanup = "" if spec.cleanup is None else self._digest(admission, spec.cleanup.argv[0])
+        program = self._digest(admission, spec.argv[0])
+        return Permit(spec, directories=self.directories, sha256=program, cleanup_sha256=cleanup)
 
-    def _digest(self, program: str) -> str:
+    def _digest(self, admission: Admission, program: str) -> str:
         """Return what a program's file must have for its digest; empty: any."""
-        if self.admission is Admission.ANY:
+        if admission is Admission.ANY:
             return ""
         if program not in self.programs:
             raise PolicyDeniedError(
@@ -126,14 +135,16 @@ class Policy:
             )
         return self.programs[program]
 
-    def _check_environment(self, caller: Caller, names: Sequence[str]) -> None:
-        is_admin = caller.role is Role.ADMIN
+    def _check_environment(self, admission: Admission, caller: Caller, names: Sequence[str]) -> None:
         # Which names a listed program takes for orders only its owner knows: the list of dangerous ones is never whole.
-        default = () if self.admission is Admission.PROGRAMS and not is_admin else None
+        default = None if admission is Admission.ANY or caller.is_at_socket else ()
         allowed = default if self.environment is None else self.environment
         for name in names:
-            if not may_set(name, allowed, is_admin=is_admin):
-                raise PolicyDeniedError(f"this site lets callers not set {name!r}", rule="policy.environment")
+            if not may_set(name, allowed, is_admin=caller.role is Role.ADMIN):
+                raise PolicyDeniedError(
+                    f"this site lets callers not set {name!r}: its owner lists names in policy.environment",
+                    rule="policy.environment",
+                )
 
     def _directory(self, path: str) -> str:
         """Return a path if it is, by its letters, within the site's directories; for `/` the first of those."""

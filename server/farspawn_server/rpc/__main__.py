@@ -27,7 +27,8 @@ from farspawn_server.logs import LogFiles
 from farspawn_server.rpc.collector import collect_rarely
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import Launcher
-from farspawn_server.rpc.serve import AddressInUseError, Server
+from farspawn_server.rpc.serve import Server
+from farspawn_server.rpc.sockets import AddressInUseError
 from farspawn_server.rpc.tls import CertificateError, Certificates
 from farspawn_server.settings import Settings, SettingsError
 from farspawn_server.store import Store
@@ -91,7 +92,7 @@ async def serve(
     )
     await server.start()
     watching = None if certificates is None else asyncio.create_task(certificates.watch())
-    log.info("listening", extra={"address": settings.listen})
+    log.info("listening", extra={"addresses": list(settings.listen)})
     try:
         hello = await link.open(SERVER_SOCKET)
         check(settings, hello.controllers)
@@ -106,18 +107,22 @@ async def serve(
     if hello.draining:
         drained.set()
 
-    keeper_gone = asyncio.create_task(lost.wait())
-    await asyncio.wait({keeper_gone, asyncio.create_task(drained.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    if not lost.is_set():
+    keeper_gone, socket_gone = asyncio.create_task(lost.wait()), asyncio.create_task(server.socket_gone())
+    ends = {keeper_gone, socket_gone, asyncio.create_task(drained.wait())}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    begins_anew = lost.is_set() or socket_gone.done()
+    if not begins_anew:
         server.report(serving=False)
         await asyncio.wait({keeper_gone, asyncio.create_task(supervisor.drain())}, return_when=asyncio.FIRST_COMPLETED)
-    if not lost.is_set():
+        begins_anew = lost.is_set()
+    if not begins_anew:
         link.finish()
     collecting.cancel()
+    socket_gone.cancel()
     if watching is not None:
         watching.cancel()
     await supervisor.close(_LAST_WORDS_SECONDS)
-    if lost.is_set():
+    if begins_anew:
         await store.close()
         # Here and now: an orderly end of gRPC or asyncio tells CANCELLED to calls that have just come, and of those
         # nobody knows that they may be repeated, as of a connection that breaks.
@@ -136,19 +141,31 @@ def main() -> int:
     go_on_without_parent()
     keeper = os.getppid()
     failpoint.peer = lambda: keeper if os.getppid() == keeper else 0  # a dead one's children get another parent
-    given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool])
+    given = msgspec.json.decode(sys.argv[1], type=dict[str, str | bool | list[str]])
     config = str(given.pop("config", ""))
+    database = Path("farspawn.db")
     # Each open call and each followed log is a descriptor: take as many as the owner's hard limit lets us.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         read = functools.partial(site_settings.load, config, given)
-        return asyncio.run(serve(read(), read, functools.partial(site_settings.check_enforceable, config)))
+        settings = read()
+        database = Path(settings.state) / database
+        return asyncio.run(serve(settings, read, functools.partial(site_settings.check_enforceable, config)))
     except (sqlite3.OperationalError, OSError) as error:
         # A full disk, a file system gone read-only: it may pass, and the keeper tries again.
-        print(f"farspawnd: {given.get('state', '')}: {error}", file=sys.stderr)
+        print(
+            f"farspawnd: {database if isinstance(error, sqlite3.Error) else database.parent}: {error}", file=sys.stderr
+        )
         return 1
-    except (SettingsError, AddressInUseError, CertificateError, ValueError, sqlite3.DatabaseError) as error:
+    except sqlite3.DatabaseError as error:
+        print(
+            f"farspawnd: {database}: {error}. Bring back a copy of it with its -wal; or move both away, and the site "
+            "knows none of its tasks any more, and may run one again that is launched again",
+            file=sys.stderr,
+        )
+        return BAD_CONFIGURATION
+    except (SettingsError, AddressInUseError, CertificateError, ValueError) as error:
         print(f"farspawnd: {error}", file=sys.stderr)  # the last word goes to whoever started us
         return BAD_CONFIGURATION
 

@@ -1,8 +1,8 @@
 """Who is calling? Read from the connection, never from the message; then asked of the site's policy.
 
 The identity is that of the client's certificate: exactly one SPIFFE id or other URI among its subject alternative
-names, else exactly one DNS name, else nobody. The common name means nothing. A Unix socket has no certificates: there,
-and where the site's owner said --insecure, everybody is the owner, for nobody else gets that far.
+names, else exactly one DNS name, else nobody. The common name means nothing. The Unix socket has no certificates:
+there, and where the site's owner said --insecure, everybody is the owner, for nobody else gets that far.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Gate:
         """Let those in whom the roster names, until `renew`; put on record what is refused.
 
         Args:
-            roster: None: there are no certificates here, and everybody is the owner.
+            roster: of those who come over TCP; None: there are no certificates there, and everybody is the owner.
             record: takes what goes into the audit.
         """
         self._roster = roster
@@ -66,7 +66,7 @@ class Gate:
 
     def _presented(self, context: _Context) -> str:
         """Return who says to be calling, let in or not."""
-        if self._roster is None:
+        if self._roster_for(context) is None:
             return LOCAL.identity
         facts = context.auth_context()
         try:
@@ -74,6 +74,10 @@ class Gate:
         except (UnauthenticatedError, UnicodeDecodeError):
             names = {name for kind in ("peer_uri", "peer_dns") for name in facts.get(kind, ())}
             return " ".join(sorted(name.decode(errors="replace") for name in names))
+
+    def _roster_for(self, context: _Context) -> Roster | None:
+        """Return who is let in the way that this call came; None: there are no certificates, it is the owner."""
+        return None if context.peer().startswith(LOCAL.peer) else self._roster
 
     def admit(self, context: _Context, method: str | None) -> Caller:
         """Return the caller of a method of the contract; None: of another, which takes any role.
@@ -83,13 +87,14 @@ class Gate:
             PolicyDeniedError: the site's owner does not allow it.
         """
         peer = context.peer()
-        if self._roster is None:
+        roster = self._roster_for(context)
+        if roster is None:
             return LOCAL if peer == LOCAL.peer else replace(LOCAL, peer=peer)
         facts = context.auth_context()
         certificate = _certificate(facts)
         if _seconds_left(certificate) <= 0:  # TLS looks at it once, and a connection can last
             raise UnauthenticatedError(f"the certificate has expired: it was good until {certificate.good_until}")
-        caller = replace(self._roster.admit(identity(facts), certificate.fingerprint), peer=peer)
+        caller = replace(roster.admit(identity(facts), certificate.fingerprint), peer=peer)
         if method is not None:
             authorise(caller, method)
         return caller
@@ -117,7 +122,7 @@ class Gate:
             PolicyDeniedError: the site's owner allows it no more.
             UnauthenticatedError: their certificate has expired.
         """
-        if self._roster is None:
+        if self._roster_for(context) is None:
             async for answer in answers:  # the owner's own: nothing can change for it
                 yield answer
             return

@@ -138,5 +138,5 @@ class Launcher:
 
     async def site(self, caller: Caller, request: pb.GetSiteRequest) -> pb.GetSiteResponse:  # noqa: ARG002  # anybody may ask, for anything there is
         """GetSite."""
-        site = site_reply(self._supervisor, name=self._site_name, started_at=self._started_at)
+        site = site_reply(self._supervisor, caller, name=self._site_name, started_at=self._started_at)
         return pb.GetSiteResponse(site=site)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import stat
+import asyncio
+import functools
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from farspawn_server.rpc import health
+from farspawn_server.rpc import health, sockets
 from farspawn_server.rpc.gate import Gate
 from farspawn_server.rpc.launcher import SERVICE, Launcher
 from farspawn_server.rpc.reflecting import Reflection
+from farspawn_server.rpc.sockets import SCHEME, AddressInUseError
 from farspawn_server.rpc.tls import Certificates
+
+log = logging.getLogger(__name__)
 
 # gRPC does not check the names of channel arguments: each of these has a test that fails without it.
 _OPTIONS = (
@@ -44,31 +47,32 @@ _OPTIONS = (
     ("grpc.max_connection_idle_ms", 30_000),
 )
 
-
 _LAST_WORDS_SECONDS = 5.0
-
-
-class AddressInUseError(Exception):
-    """Somebody listens there already, or the place is not ours; the text says what to do."""
+_LOOK_EVERY_SECONDS = 1.0
 
 
 class Server:
     """Serves one Launcher, health and reflection."""
 
     def __init__(
-        self, launcher: Launcher, gate: Gate, address: str, certificates: Certificates | None, max_connections: int
+        self,
+        launcher: Launcher,
+        gate: Gate,
+        addresses: Sequence[str],
+        certificates: Certificates | None,
+        max_connections: int,
     ) -> None:
-        """Bind the address; nothing is served before `start`.
+        """Bind the addresses; nothing is served before `start`.
 
         Args:
             launcher: the methods.
             gate: lets callers in, also those of health and reflection.
-            address: "unix:/path" or "host:port".
-            certificates: for mutual TLS; None: a Unix socket, or loopback for an owner who said so.
-            max_connections: that there may be at once; one more is closed.
+            addresses: each "unix:/path" or "host:port".
+            certificates: for mutual TLS over TCP; None: there is none but on loopback, for an owner who said so.
+            max_connections: that there may be at once at each address; one more is closed.
 
         Raises:
-            AddressInUseError: it cannot be had.
+            AddressInUseError: one cannot be had.
         """
         options = (*_OPTIONS, ("grpc.max_allowed_incoming_connections", max_connections))
         self._grpc = grpc.aio.server(options=options)
@@ -77,11 +81,16 @@ class Server:
             self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, dict(methods)),))
         described = (SERVICE, health.NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(gate, described), self._grpc)
-        if address.startswith("unix:"):
-            path = Path(address.removeprefix("unix:"))
-            _claim_directory(path.parent)
-            _once_free(lambda: _probe(path))
-        _once_free(lambda: self._bind(address, certificates))
+        self._sockets = [Path(each.removeprefix(SCHEME)) for each in addresses if each.startswith(SCHEME)]
+        for path in self._sockets:
+            _once_free(functools.partial(self._bind_socket, path))
+        for address in addresses:
+            if not address.startswith(SCHEME):
+                _once_free(functools.partial(self._bind, address, certificates))
+
+    def _bind_socket(self, path: Path) -> None:
+        sockets.claim(path)
+        self._bind(sockets.target(path), None)
 
     def _bind(self, address: str, certificates: Certificates | None) -> None:
         try:
@@ -95,6 +104,24 @@ class Server:
     async def start(self) -> None:
         """Answer calls; health is NOT_SERVING until `report` says otherwise."""
         await self._grpc.start()
+
+    async def socket_gone(self) -> None:
+        """Return when a socket's file has been removed, and could be made again: only another server can do that."""
+        told = ""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_SECONDS)
+            for path in self._sockets:
+                if sockets.is_there(path):
+                    continue
+                try:
+                    sockets.claim_directory(path.parent)
+                except (OSError, AddressInUseError) as error:
+                    if told != str(error):
+                        told = str(error)
+                        log.warning("socket gone, and not to be made again", extra={"path": str(path), "error": told})
+                else:
+                    log.warning("socket gone, made again by another server", extra={"path": str(path)})
+                    return
 
     def report(self, *, serving: bool) -> None:
         """Tell the health service whether new tasks are taken."""
@@ -119,25 +146,3 @@ def _once_free(take: Callable[[], None]) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)  # nothing tells when an address or a lock is free
-
-
-def _claim_directory(directory: Path) -> None:
-    """Make the socket's directory ours alone: it is what tells the owner of the site from everybody else."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Not through a symbolic link: whoever owns that can point it elsewhere, to a socket of theirs.
-    found = directory.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
-        raise AddressInUseError(
-            f"{directory} must be a directory, not a symbolic link, and belong to uid {os.getuid()} with mode 0700: "
-            "whoever can open a socket in it owns the site's tasks. Choose another directory, or chmod 0700"
-        )
-
-
-def _probe(path: Path) -> None:
-    """See that nobody listens on a socket: gRPC would silently replace it."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return  # nothing there, or left over from a dead agent
-    raise AddressInUseError(f"another agent listens on {path}: stop that one, or choose another --listen")

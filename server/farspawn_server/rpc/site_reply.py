@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from farspawn.v1 import site_pb2
 from farspawn_server.keeper.messages import Hello
-from farspawn_server.policy import Admission, Parameter, Policy, Template
+from farspawn_server.policy import Admission, Caller, Parameter, Policy, Template
 from farspawn_server.rpc.replies import moment
 from farspawn_server.rpc.spec_replies import resources, span
 from farspawn_server.supervisor import Supervisor
@@ -38,8 +38,8 @@ _ADMISSION: dict[Admission, site_pb2.Admission.ValueType] = {
 }
 
 
-def site_reply(supervisor: Supervisor, *, name: str, started_at: int) -> site_pb2.Site:
-    """Describe a site; `started_at` is when its server was, in nanoseconds since 1970."""
+def site_reply(supervisor: Supervisor, caller: Caller, *, name: str, started_at: int) -> site_pb2.Site:
+    """Describe a site to a caller; `started_at` is when its server was, in nanoseconds since 1970."""
     live, ended, revision = supervisor.load()
     hello, policy = supervisor.hello, supervisor.policy
     return site_pb2.Site(
@@ -53,7 +53,7 @@ def site_reply(supervisor: Supervisor, *, name: str, started_at: int) -> site_pb
         limits=_limits(supervisor),
         load=site_pb2.Site.Load(live_tasks=live, ended_tasks=ended),
         revision=revision,
-        admission=_ADMISSION[policy.admission],
+        admission=_ADMISSION[policy.admission_of(caller)],
         templates=[_template(each) for _, each in sorted(policy.templates.items())],
         enforceable_limits=[] if hello is None else _enforceable(policy, hello),
     )

@@ -1,6 +1,6 @@
 """What a site's owner decides."""
 
-from farspawn_server.settings.load import SettingsError, check_enforceable, load
+from farspawn_server.settings.load import Given, SettingsError, check_enforceable, load
 from farspawn_server.settings.schema import (
     AuditSettings,
     CeilingSettings,
@@ -23,6 +23,7 @@ __all__ = [
     "CeilingSettings",
     "CleanupSettings",
     "DrainSettings",
+    "Given",
     "GrantSettings",
     "LimitSettings",
     "ParameterSettings",

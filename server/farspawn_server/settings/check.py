@@ -13,6 +13,7 @@ from pathlib import Path
 import re2
 
 from farspawn_core import oom_score
+from farspawn_server import strict
 from farspawn_server.policy.enforceable import unenforceable
 from farspawn_server.policy.templates import Parameter, matches
 from farspawn_server.settings.schema import (
@@ -48,8 +49,9 @@ _Problems = Iterator[tuple[str, str]]
 
 def problems(settings: Settings) -> _Problems:
     """Yield the key of each mistake, and what it is and how to put it right."""
-    if not Path(settings.state).is_absolute():
-        yield "state", f"{settings.state!r}: give an absolute path"
+    yield from _state(settings.state)
+    if settings.tls is not None and (problem := strict.problem(Path(settings.tls.key), secret=True)):
+        yield "tls.key", problem
     for entry in settings.denied:
         yield from _denied(entry)
     for grant in settings.grants:
@@ -77,6 +79,22 @@ def unenforceable_ceilings(settings: Settings, controllers: Collection[str]) -> 
                 yield f"{table}.{name}", f"this site cannot enforce it: {why}. Without this line there is no such limit"
 
 
+def _state(state: str) -> _Problems:
+    if not Path(state).is_absolute():
+        yield "state", f"{state!r}: give an absolute path"
+    elif not _is_text(state):
+        yield "state", f"{state!r}: give a path in UTF-8, without NUL"
+    elif problem := strict.problem_of_state(Path(state)):
+        yield "state", problem
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return b"\0" not in path.encode()
+    except UnicodeEncodeError:
+        return False
+
+
 def _denied(entry: str) -> _Problems:
     if entry.endswith("*"):
         yield "denied", f"{entry!r}: name whole identities here; take the grant away to shut out many"
@@ -95,21 +113,32 @@ def _limits(settings: Settings) -> _Problems:
 
 
 def _listen(settings: Settings) -> _Problems:
-    listen = settings.listen
-    if listen.startswith("unix:"):
-        if settings.tls is not None:
-            yield "listen", f"{listen!r}: [tls] is for TCP, a Unix socket needs none"
-        # sun_path has 108 bytes, the last one NUL: unix(7).
-        if len(os.fsencode(listen.removeprefix("unix:"))) > 107:
-            yield "listen", f"{listen!r}: a socket's path has at most 107 bytes"
-        return
-    host, _, port = listen.rpartition(":")
+    sockets = [address for address in settings.listen if address.startswith("unix:")]
+    if settings.tls is not None and len(sockets) == len(settings.listen):
+        yield "listen", f"{', '.join(sockets)}: [tls] is for TCP, a Unix socket needs none: list host:port too"
+    for address in settings.listen:
+        if settings.listen.count(address) > 1:
+            yield "listen", f"{address!r} is listed twice"
+        yield from _socket(address) if address in sockets else _port(address, settings)
+
+
+def _socket(address: str) -> _Problems:
+    path = address.removeprefix("unix:")
+    if not path.startswith("/") or not _is_text(path):
+        yield "listen", f"{address!r}: give an absolute path in UTF-8"
+    # sun_path has 108 bytes, the last one NUL: unix(7).
+    if len(os.fsencode(path)) > 107:
+        yield "listen", f"{address!r}: a socket's path has at most 107 bytes: list a shorter one"
+
+
+def _port(address: str, settings: Settings) -> _Problems:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        yield "listen", f"{listen!r}: give unix:/path or host:port"
+        yield "listen", f"{address!r}: give unix:/path or host:port"
     elif settings.tls is None and not settings.insecure:
-        yield "listen", f"{listen!r}: {_TCP_NEEDS}"
+        yield "listen", f"{address!r}: {_TCP_NEEDS}"
     elif settings.tls is None and host not in _LOOPBACK:
-        yield "listen", f"{listen!r}: insecure is for loopback only: 127.0.0.1 or [::1]"
+        yield "listen", f"{address!r}: insecure is for loopback only: 127.0.0.1 or [::1]"
 
 
 def _policy(policy: PolicySettings) -> _Problems:

@@ -9,20 +9,24 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from farspawn_server import strict
 from farspawn_server.settings.check import problems, unenforceable_ceilings
 from farspawn_server.settings.schema import Settings
+
+Given = str | bool | Sequence[str]
+"""What a flag or a variable of the environment says."""
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text says where and what to do."""
 
 
-def load(config: str, overrides: dict[str, str | bool]) -> Settings:
+def load(config: str, overrides: Mapping[str, Given]) -> Settings:
     """Return the settings, complete.
 
     Args:
@@ -37,15 +41,18 @@ def load(config: str, overrides: dict[str, str | bool]) -> Settings:
         given = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{config}: {error}") from error
+    given |= overrides
+    if isinstance(given.get("listen"), str):
+        given["listen"] = [given["listen"]]
     try:
-        settings = msgspec.convert({**given, **overrides}, Settings)
+        settings = msgspec.convert(given, Settings)
     except msgspec.ValidationError as error:
         raise SettingsError(_located(config, text, str(error))) from error
     settings = msgspec.structs.replace(
         settings,
         name=settings.name or socket.gethostname(),
         state=settings.state or str(default_state()),
-        listen=settings.listen or f"unix:{default_socket(settings.state)}",
+        listen=_with_socket(settings),
     )
     for key, problem in problems(settings):
         raise SettingsError(_at(config, text, key.split("."), problem))
@@ -71,8 +78,19 @@ def default_state() -> Path:
     """Return where the agent keeps what must survive: the system's place for root, the user's for others."""
     if os.getuid() == 0:
         return Path("/var/lib/farspawn")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "farspawn"
+    if base := os.environ.get("XDG_STATE_HOME"):
+        return Path(base) / "farspawn"
+    try:
+        return Path.home() / ".local" / "state" / "farspawn"
+    except RuntimeError as error:  # a container's user need not be in its passwd
+        raise SettingsError(f"state: give a directory (--state, FARSPAWN_STATE): {error}") from error
+
+
+def _with_socket(settings: Settings) -> tuple[str, ...]:
+    """Return where to serve: nobody who comes over TCP can then keep the owner from the agent."""
+    if any(address.startswith("unix:") for address in settings.listen):
+        return settings.listen
+    return (f"unix:{default_socket(settings.state)}", *settings.listen)
 
 
 def default_socket(state: str) -> Path:
@@ -90,6 +108,8 @@ def default_socket(state: str) -> Path:
 
 
 def _read(config: str) -> str:
+    if problem := strict.problem(Path(config)):
+        raise SettingsError(f"{config}: {problem}")
     try:
         return Path(config).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -71,8 +71,8 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`[policy]`: what callers may start, and as what.
 
     Attributes:
-        allow: "templates" only, or also the "programs" of the list, or "any". Default: "any" on a Unix socket, which
-            only the owner can open; else "templates".
+        allow: "templates" only, or also the "programs" of the list, or "any", whichever way callers come. Default:
+            "any" by a Unix socket, which only the owner can open; "templates" over TCP.
         programs: for "programs".
         directories: tasks work within these, symbolic links resolved; empty: anywhere.
         environment: names that callers may set, or beginnings of names before a `*`. Absent: any but those that change
@@ -225,7 +225,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         name: of the site; empty: the host's name.
         state: the directory of database, logs and lock; empty: see `default_state`.
-        listen: where to serve, "unix:/path" or "host:port"; empty: the default socket.
+        listen: where to serve, each "unix:/path" or "host:port", or a single one. The owner's Unix socket is always
+            there: if none is listed, at the default place.
         insecure: serve TCP without TLS, on loopback only.
         tls: certificates; TCP needs them.
         grants: who of those with a certificate may do what.
@@ -240,7 +241,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str = ""
     state: str = ""
-    listen: str = ""
+    listen: tuple[str, ...] = ()
     insecure: bool = False
     tls: TlsSettings | None = None
     grants: tuple[GrantSettings, ...] = ()

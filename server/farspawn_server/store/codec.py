@@ -37,7 +37,7 @@ def encode_record(task: Task) -> str:
     return msgspec.json.encode({name: getattr(task, name) for name in _RECORD_FIELDS}).decode()
 
 
-def decode(spec: str, permit: str | None, record: str) -> Task:
+def decode(spec: str | bytes, permit: str | bytes | None, record: str | bytes) -> Task:
     """Return the task of these texts.
 
     Raises:

@@ -43,6 +43,14 @@ _MIGRATIONS = (
         PRIMARY KEY (owner, task_id)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE damaged (  -- what could not be read of tasks, as it was found
+        uid TEXT PRIMARY KEY,
+        spec,
+        permit,
+        record
+    ) WITHOUT ROWID;
+    """,
 )
 
 

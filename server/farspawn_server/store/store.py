@@ -13,7 +13,7 @@ from pathlib import Path
 
 from farspawn_server.audit import ACCEPTED, Record, Trail
 from farspawn_server.pace import Pace
-from farspawn_server.store import codec, tombstones
+from farspawn_server.store import codec, damaged, tombstones
 from farspawn_server.store.tombstones import Forgotten, Tombstone
 from farspawn_server.store.writer import Apply, Change, Writer
 from farspawn_server.task.life import Task
@@ -45,8 +45,7 @@ class Store:
         """Return the greatest revision that is stored, and every task, oldest first. To be called before any change."""
         database = self._writer.database
         (deleted,) = database.execute("SELECT revision FROM site").fetchone()
-        rows = database.execute("SELECT spec, permit, record FROM task ORDER BY uid")
-        tasks = [codec.decode(*row) for row in rows]
+        tasks = damaged.load(database)
         return max([deleted, *(task.revision for task in tasks)]), tasks
 
     def put(self, task: Task, entry: Record | None = None) -> asyncio.Future[None]:
@@ -84,6 +83,7 @@ class Store:
 
         def apply(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM task WHERE uid = ?", (uid,))
+            database.execute("DELETE FROM damaged WHERE uid = ?", (uid,))
             database.execute("UPDATE site SET revision = max(revision, ?)", (revision,))
             if tombstone is not None:
                 tombstones.put(database, tombstone)

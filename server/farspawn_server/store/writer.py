@@ -8,6 +8,7 @@ may be stored whose line is lost, but its process was not started yet, and a tas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import sqlite3
@@ -25,6 +26,7 @@ from farspawn_server.store.reserve import Reserve, allocate_log
 log = logging.getLogger(__name__)
 
 _MOST_IN_ONE_COMMIT = 512
+_LOOK_EVERY_SECONDS = 1.0
 
 Apply = Callable[[sqlite3.Connection], None]
 
@@ -65,15 +67,19 @@ class Writer:
         self._path = path
         self._trail = trail
         self._report = report
-        self.database = schema.connect(path)
-        self._inode = path.stat().st_ino
+        self._wal = path.with_name(f"{path.name}-wal")
+        self._open()
         self._reserve = Reserve(path.with_name("reserve"))
-        allocate_log(path.with_name(f"{path.name}-wal"))
         self._owed: list[Apply] = []  # what could not be taken back
         self._flusher = ThreadPoolExecutor(1, "flusher")
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
+
+    def _open(self) -> None:
+        self.database = schema.connect(self._path)
+        allocate_log(self._wal)
+        self._inode, self._wal_inode = self._path.stat().st_ino, self._wal.stat().st_ino
 
     @property
     def waiting(self) -> int:
@@ -93,7 +99,7 @@ class Writer:
         self.database.close()
 
     def _run(self) -> None:
-        while (first := self._changes.get()) is not None:
+        while (first := self._next()) is not None:
             batch, last = [first], False
             while not last and len(batch) < _MOST_IN_ONE_COMMIT and not self._changes.empty():
                 change = self._changes.get()
@@ -103,6 +109,34 @@ class Writer:
             self._report(batch, self._write(batch))
             if last:
                 return
+
+    def _next(self) -> Change | None:
+        """Return what is to be written next; None: nothing any more."""
+        while True:
+            try:
+                return self._changes.get(timeout=_LOOK_EVERY_SECONDS)
+            except queue.Empty:
+                try:
+                    self._rescue_log()
+                except (sqlite3.Error, OSError) as error:
+                    log.warning("the database cannot be written", extra={"error": str(error)})
+
+    def _rescue_log(self) -> None:
+        """Put what is only in SQLite's log into the database if that log's file was removed: it ends with this process.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be done now.
+        """
+        # SQLite would go on writing to a file that was removed, and all would be lost at the end of this process.
+        if self._path.stat().st_ino != self._inode:
+            raise FileNotFoundError(f"{self._path} was replaced: restart the agent")
+        with contextlib.suppress(FileNotFoundError):
+            if self._wal.stat().st_ino == self._wal_inode:
+                return
+        self.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.database.close()
+        self._open()
+        log.warning("the log of the database was removed, and saved", extra={"path": str(self._wal)})
 
     def _write(self, batch: Sequence[Change]) -> dict[int, Exception]:
         """Write a batch; return what is not written, by its place in it, and why."""
@@ -175,9 +209,7 @@ class Writer:
         if not changes:
             return None
         try:
-            # SQLite would go on writing to a file that was removed, and all would be lost at the end of this process.
-            if self._path.stat().st_ino != self._inode:
-                return FileNotFoundError(f"{self._path} was replaced: restart the agent")
+            self._rescue_log()
             self.database.execute("BEGIN IMMEDIATE")
             for apply in changes:
                 apply(self.database)

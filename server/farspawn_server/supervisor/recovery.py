@@ -14,6 +14,12 @@ _OF_AN_OLDER_VERSION = (
 )
 
 
+_UNREADABLE = (
+    "what the site knew of it could not be read: the database is damaged. It is kept in the table damaged until this "
+    "task is deleted"
+)
+
+
 class Verdict(enum.Enum):
     """What to do with a task that had not ended."""
 
@@ -25,6 +31,8 @@ class Verdict(enum.Enum):
 
 def judge(task: Task, hello: Hello, holding: Holding | None) -> tuple[Verdict, Cause, str]:
     """Return what to do, and for CUT_OFF why."""
+    if not task.boot:
+        return Verdict.CUT_OFF, Cause.SUPERVISION_LOST, _UNREADABLE
     if task.boot != hello.boot:
         when = "before its next attempt" if task.state is State.PENDING else "while the task ran"
         return Verdict.CUT_OFF, Cause.HOST_REBOOTED, f"the machine was rebooted {when}"

@@ -23,11 +23,12 @@ def take_stock(
         task = charge.task
         if task.state.final:
             continue
-        holding = holdings.pop(task.run, None)
+        holding = holdings.get(task.run)
         verdict, cause, message = judge(task, ground.hello, holding)
         if verdict is Verdict.CUT_OFF:
             cut_off.append(charge.cut_off(cause, message))
             continue
+        holdings.pop(task.run, None)
         if verdict is not Verdict.RESUME:
             heard.append(charge.heard())
         if verdict is Verdict.SPAWN:
@@ -36,7 +37,8 @@ def take_stock(
             charge.hold(holding)
         charge.resume()
     for run in holdings:
-        # No process without a task. Mostly these have ended and were stored, and the server died before it said so.
+        # No process without a task that goes on. Mostly these have ended and were stored, and the server died before it
+        # said so.
         link.kill(run)
         link.forget(run)
     return cut_off, heard

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -292,6 +293,44 @@ def test_an_exit_is_held_until_a_database_that_was_spoilt_is_back(own_agent: Age
 
     assert until_ended(own_agent.stub, task.task_id).outcome.exit_code == 9
     assert until_launched(own_agent).outcome.exit_code == 0
+
+
+def test_a_row_that_was_damaged_costs_its_task_alone_and_nothing_is_started_twice(
+    own_agent: Agent, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    spec = task_pb2.TaskSpec(argv=["/bin/sh", "-c", f"echo ran >> {ran}; exec sleep 600"])
+    request = pb.LaunchTaskRequest(task_id="damaged", spec=spec)
+    damaged = own_agent.stub.LaunchTask(request).task.status
+    until(lambda: ran.exists() and ran.read_text())
+    other = running(own_agent)
+    with closing(sqlite3.connect(own_agent.state / "farspawn.db")) as rows, rows:
+        rows.execute("UPDATE task SET record = '{' WHERE uid = ?", (damaged.uid,))
+
+    own_agent.kill_server()
+
+    lost = until_ended(own_agent.stub, "damaged")
+    assert (lost.state, lost.uid) == (task_pb2.TASK_STATE_LOST, damaged.uid)
+    assert "could not be read" in lost.outcome.message
+    assert "kept aside in table damaged" in own_agent.log
+    assert not own_agent.stub.LaunchTask(request).created
+    until(lambda: state(damaged.pid) is None)
+    assert ran.read_text() == "ran\n"
+    end_by_itself(other)
+    assert until_ended(own_agent.stub, other.task_id).outcome.exit_code == 9
+
+
+def test_a_task_outlives_the_removal_of_the_databases_log_and_a_crash_after_it(own_agent: Agent) -> None:
+    task = running(own_agent)
+    log = own_agent.state / "farspawn.db-wal"
+    log.unlink()
+    until(log.exists)
+    until(lambda: "the log of the database was removed, and saved" in own_agent.log)
+
+    own_agent.kill_server()
+
+    end_by_itself(task)
+    assert until_ended(own_agent.stub, task.task_id).outcome.exit_code == 9
 
 
 @contextmanager

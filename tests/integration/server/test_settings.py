@@ -24,7 +24,7 @@ def test_check_config_says_what_the_settings_come_to_and_starts_nothing(tmp_path
     settings = json.loads(said.stdout)
     assert said.code == 0
     assert settings["name"] == "ward-7"
-    assert settings["listen"] == f"unix:{tmp_path}/state/farspawnd.sock"
+    assert settings["listen"] == [f"unix:{tmp_path}/state/farspawnd.sock"]
     assert settings["limits"]["max_live_tasks"] == 3
     assert not (tmp_path / "state").exists()
 
@@ -37,7 +37,7 @@ def test_a_flag_wins_over_the_environment_and_both_over_the_file(tmp_path: Path)
 
     settings = json.loads(said.stdout)
     assert settings["name"] == "flag"
-    assert settings["listen"] == f"unix:{tmp_path}/environment.sock"
+    assert settings["listen"] == [f"unix:{tmp_path}/environment.sock"]
     assert settings["state"] == f"{tmp_path}/file"
 
 
@@ -45,7 +45,39 @@ def test_without_settings_the_site_is_named_after_its_host() -> None:
     settings = json.loads(farspawnd_says("--check-config").stdout)
 
     assert settings["name"] == socket.gethostname()
-    assert settings["listen"].startswith("unix:/")
+    assert len(settings["listen"]) == 1
+    assert settings["listen"][0].startswith("unix:/")
+
+
+@pytest.mark.parametrize("listen", ["'127.0.0.1:1'", "['127.0.0.1:1']"])
+def test_the_owners_socket_is_there_beside_tcp(tmp_path: Path, listen: str) -> None:
+    config = site_toml(tmp_path, f"state = '{tmp_path}/state'\nlisten = {listen}\ninsecure = true\n")
+
+    settings = json.loads(farspawnd_says("--config", config, "--check-config").stdout)
+
+    assert settings["listen"] == [f"unix:{tmp_path}/state/farspawnd.sock", "127.0.0.1:1"]
+
+
+def test_listen_may_be_given_several_times_and_a_socket_in_the_list_takes_the_default_ones_place(
+    tmp_path: Path,
+) -> None:
+    addresses = [f"unix:{tmp_path}/a.sock", "127.0.0.1:1", "[::1]:1"]
+    flags = [word for address in addresses for word in ("--listen", address)]
+
+    by_flags = json.loads(farspawnd_says(*flags, "--insecure", "--check-config").stdout)
+    by_environment = json.loads(
+        farspawnd_says("--insecure", "--check-config", FARSPAWND_LISTEN=" ".join(addresses)).stdout
+    )
+
+    assert by_flags["listen"] == addresses
+    assert by_environment["listen"] == addresses
+
+
+def test_an_address_that_is_listed_twice_is_refused() -> None:
+    said = farspawnd_says("--listen", "127.0.0.1:1", "--listen", "127.0.0.1:1", "--insecure", "--check-config")
+
+    assert said.code != 0
+    assert "listed twice" in said.stderr
 
 
 @pytest.mark.parametrize(

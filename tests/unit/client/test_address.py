@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from farspawn import AddressError, Client
@@ -24,6 +26,37 @@ def test_without_an_address_the_environment_decides(environ: dict[str, str], uid
 
 def test_an_address_given_comes_before_the_environment() -> None:
     assert address_of("localhost:80", {"FARSPAWN_SITE": "unix:/a"}, 0).target == "localhost:80"
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("/a%2Fb/s", "unix:/a%252Fb/s"),
+        ("/a#b/s", "unix:/a%23b/s"),
+        ("/a?b/s", "unix:/a%3Fb/s"),
+        ("/a b/s", "unix:/a%20b/s"),
+        ("/\udcff/s", "unix:/%FF/s"),
+        ("relative/s", "unix:relative/s"),
+        ("/no,where/s", "unix:/no%2Cwhere/s"),
+    ],
+)
+def test_a_path_means_itself_to_grpc_too(path: str, uri: str) -> None:
+    assert address_of(f"unix:{path}", {}, 0).uri == uri
+
+
+def test_a_socket_below_a_comma_is_reached_by_another_name(tmp_path: Path) -> None:
+    directory = tmp_path / "a,b"
+    directory.mkdir()
+
+    uri = address_of(f"unix:{directory}/s", {}, 0).uri
+
+    assert Path(uri.removeprefix("unix:")).parent.samefile(directory)
+    assert "," not in uri
+
+
+def test_a_socket_with_a_comma_in_its_own_name_is_refused_by_name() -> None:
+    with pytest.raises(AddressError, match="a,b"):
+        _ = address_of("unix:/tmp/a,b", {}, 0).uri
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "localhost:1", "LOCALHOST:1", "unix:a"])

@@ -64,7 +64,7 @@ def launch(message: pb.LaunchTaskRequest) -> None:
                 continue
             assert codec.encode_spec(spec)
             assert permit is None or codec.encode_permit(permit)
-            if policy.admission is not Admission.ANY:
+            if policy.admission_of(caller) is not Admission.ANY:
                 assert permit is not None
                 assert permit.terms.argv[0] == "/bin/true"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,6 +18,7 @@ from farspawn_server.task.errors import PolicyDeniedError
 from farspawn_server.task.spec import Cleanup, Lease, Owner, Permit, Readiness, Resources, Spec, StopPlan
 
 OPERATOR = Caller(Owner("op"), Role.OPERATOR)
+ADMIN = Caller(Owner("admin"), Role.ADMIN)
 TRUE = Spec(argv=("/bin/true",))
 
 
@@ -36,7 +38,15 @@ def test_where_anything_goes_a_spec_runs_as_it_was_asked_for() -> None:
 
 
 def test_templates_only_means_no_program() -> None:
-    assert denied(Policy(Admission.TEMPLATES), TRUE, LOCAL) == "policy.allow"
+    assert denied(Policy(Admission.TEMPLATES), TRUE, ADMIN) == "policy.allow"
+
+
+def test_the_owner_at_the_socket_has_an_admission_apart() -> None:
+    policy = Policy(Admission.TEMPLATES, owners_admission=Admission.ANY)
+
+    assert denied(policy, TRUE, ADMIN) == "policy.allow"
+    assert permitted(policy, TRUE, LOCAL) == Permit(TRUE)
+    assert denied(Policy(Admission.ANY, owners_admission=Admission.TEMPLATES), TRUE, LOCAL) == "policy.allow"
 
 
 @pytest.mark.parametrize("program", ["true", "/bin/../bin/true", "/bin/true/", "//bin/true", "/usr/bin/env", ""])
@@ -234,11 +244,14 @@ def test_a_broad_pattern_does_not_name_what_is_dangerous(pattern: str) -> None:
     assert may_set("LD_PRELOAD", ["LD_PRELOAD"], is_admin=False)
 
 
-def test_for_listed_programs_no_name_is_free_until_the_owner_lists_it() -> None:
+@pytest.mark.parametrize("caller", [OPERATOR, ADMIN])
+def test_for_listed_programs_no_name_is_free_until_the_owner_lists_it(caller: Caller) -> None:
     policy = Policy(Admission.PROGRAMS, programs={"/bin/true": ""})
     spec = Spec(argv=("/bin/true",), env={"RANK": "1"})
 
-    assert denied(policy, spec) == "policy.environment"
+    assert denied(policy, spec, caller) == "policy.environment"
+    assert denied(policy, TRUE, caller, {"RANK": "1"}) == "policy.environment"
+    assert permitted(replace(policy, environment=("RANK",)), spec, caller)
     assert permitted(policy, spec, LOCAL)
 
 

@@ -43,6 +43,23 @@ def test_a_reboot_cuts_everything_off(state: State) -> None:
     assert verdict(replace(in_state(state), boot="before")) == (Verdict.CUT_OFF, Cause.HOST_REBOOTED)
 
 
+def test_what_cannot_be_read_is_lost_and_what_the_keeper_holds_of_it_is_killed(tmp_path: Path) -> None:
+    async def recover() -> Task:
+        site = Site(tmp_path)
+        site.ground.hello.holdings.append(HOLDING)
+        one = site.charge(replace(in_state(State.STARTING), boot=""))
+        cut_off, heard = take_stock([one], site.ground)
+        await asyncio.gather(*cut_off)
+        assert (heard, [order[0] for order in site.keeper.told]) == ([], ["kill", "forget"])
+        return one.task
+
+    task = asyncio.run(recover())
+
+    assert task.outcome is not None
+    assert (task.state, task.outcome.cause) == (State.LOST, Cause.SUPERVISION_LOST)
+    assert "could not be read" in task.outcome.message
+
+
 @pytest.mark.parametrize("state", LIVE)
 def test_what_version_0_1_has_started_is_lost_and_never_started_again(state: State, tmp_path: Path) -> None:
     async def recover() -> Task:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 from support.values import EXIT_0, MOMENT, a_stop, a_task, every_kind_of_task, in_state
+from support.waiting import until
 
 from farspawn_server.audit import Trail
 from farspawn_server.store import Forgotten, Store, StoreError, Tombstone, schema
@@ -161,6 +162,67 @@ def test_tasks_come_oldest_first(path: Path) -> None:
     assert [task.uid for task in with_store(path, load)[1]] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("record", "'{'"),
+        ("record", "'[]'"),
+        ("record", "'{}'"),
+        ("spec", "'x'"),
+        ("permit", "'1'"),
+        ("record", "CAST(x'ff' AS TEXT)"),
+    ],
+)
+def test_a_row_that_cannot_be_read_costs_its_task_alone_and_is_kept(path: Path, column: str, text: str) -> None:
+    async def put(store: Store) -> None:
+        for revision, uid in enumerate(["a", "b", "c"], start=1):
+            await store.put(replace(a_task(uid), revision=revision))
+
+    with_store(path, put)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(f"UPDATE task SET {column} = {text} WHERE uid = 'b'")
+        found = database.execute(f"SELECT CAST({column} AS BLOB) FROM task WHERE uid = 'b'").fetchone()
+
+    for _ in range(2):
+        before, damaged, after = with_store(path, load)[1]
+        assert (before, after) == (replace(a_task("a"), revision=1), replace(a_task("c"), revision=3))
+        assert (damaged.uid, damaged.task_id, damaged.owner, damaged.boot) == ("b", "id-of-b", "local", "")
+
+    def kept() -> list[tuple[bytes]]:
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute(f"SELECT CAST({column} AS BLOB) FROM damaged").fetchall()
+
+    assert kept() == [found]
+    with_store(path, lambda store: store.delete(Uid("b"), 4))
+    assert kept() == []
+
+
+@pytest.mark.parametrize("removed", [["-wal"], ["-wal", "-shm"]])
+@pytest.mark.parametrize("writes", [True, False])
+def test_what_was_stored_outlives_the_removal_of_the_databases_log(
+    path: Path, removed: list[str], *, writes: bool
+) -> None:
+    crashed = path.parent / "crashed"
+    crashed.mkdir()
+
+    async def put(store: Store) -> None:
+        await store.put(replace(a_task("a"), revision=1))
+        for name in removed:
+            path.with_name(path.name + name).unlink()
+        if writes:
+            await store.put(replace(a_task("b"), revision=2))
+        await asyncio.to_thread(until, path.with_name(f"{path.name}-wal").exists)
+        await store.put(replace(a_task("c"), revision=3))
+        for file in path.parent.glob(f"{path.name}*"):  # what a crash would leave
+            shutil.copy(file, crashed)
+
+    with_store(path, put)
+
+    assert [task.uid for task in with_store(crashed / path.name, load)[1]] == (
+        ["a", "b", "c"] if writes else ["a", "c"]
+    )
+
+
 def test_a_database_of_a_newer_farspawn_is_refused_and_not_touched(path: Path) -> None:
     with_store(path, load)
     with sqlite3.connect(path) as database:
@@ -251,6 +313,7 @@ KEPT = {
     "farspawn-v2.db": before_shims(tasks_of_the_second_version()),
     "farspawn-v3.db": tasks_of_the_third_version(),
     "farspawn-v4.db": tasks_of_the_third_version(),
+    "farspawn-v5.db": tasks_of_the_third_version(),
 }
 FORGOTTEN = Forgotten(Owner("local"), TaskId("id-of-uid-T"), MOMENT.wall)
 """What `tests/data/farspawn-v4.db` holds a tombstone of."""
