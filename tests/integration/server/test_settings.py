@@ -83,6 +83,18 @@ def test_an_address_that_is_listed_twice_is_refused() -> None:
     assert "listed twice" in said.stderr
 
 
+def test_a_user_without_name_and_home_is_asked_for_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("os.getuid", lambda: 64_777)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+
+    with pytest.raises(SettingsError, match="FARSPAWN_STATE"):
+        load("", {})
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
