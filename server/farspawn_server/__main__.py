@@ -55,10 +55,11 @@ def farspawnd(
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     try:
-        settings = site_settings.load(config or "", given)
+        controllers = None
         if context.invoked_subcommand is None:
             home = cgroup.home()
-            site_settings.check_enforceable(config or "", settings, () if home is None else home.controllers)
+            controllers = () if home is None else home.controllers
+        settings = site_settings.load(config or "", given, controllers)
         if check_config:
             click.echo(msgspec.json.format(msgspec.json.encode(settings)).decode())
             return

@@ -85,10 +85,12 @@ def _of_state(state: Path) -> Iterator[Path]:
 def _problem_of_way(path: Path) -> str:
     """Return who could put something else in a path's place, as it is written, or as it is without links."""
     for each in {*Path(os.path.abspath(path)).parents, *Path(os.path.realpath(path)).parents}:
-        for status in (each.lstat(), each.stat()) if os.path.lexists(each) else ():
-            if found := _foreign(each, status):
-                return found
-        if os.path.lexists(each) and _is_open(status) and not status.st_mode & stat.S_ISVTX and not _is_volume(each):
+        if not each.exists():
+            continue
+        status = each.stat()
+        if found := _foreign(each, each.lstat()) or _foreign(each, status):
+            return found
+        if _is_open(status) and not status.st_mode & stat.S_ISVTX and not _is_volume(each):
             return f"{each} {_mode(status)}: others may replace what is in it. chmod go-w, or choose another place"
     return ""
 

@@ -15,7 +15,7 @@ import re2
 from farspawn_core import oom_score
 from farspawn_server import strict
 from farspawn_server.policy.enforceable import unenforceable
-from farspawn_server.policy.templates import Parameter, matches
+from farspawn_server.policy.templates import MAX_VALUE_BYTES, Parameter, matches
 from farspawn_server.settings.schema import (
     CeilingSettings,
     ParameterSettings,
@@ -54,9 +54,9 @@ def problems(settings: Settings) -> _Problems:
         yield "tls.key", problem
     for entry in settings.denied:
         yield from _denied(entry)
-    for grant in settings.grants:
+    for place, grant in enumerate(settings.grants):
         if isinstance(grant.sees, str) and grant.sees not in ("", "own", "all"):
-            yield "grants.sees", f'{grant.sees!r}: give "own", "all" or a list of identities'
+            yield f"grants[{place}].sees", f'{grant.sees!r}: give "own", "all" or a list of identities'
     yield from _limits(settings)
     yield from _listen(settings)
     yield from _policy(settings.policy)
@@ -220,11 +220,17 @@ def _template(name: str, template: TemplateSettings) -> _Problems:
 def _parameter(key: str, name: str, parameter: ParameterSettings) -> _Problems:
     if not name.isidentifier():
         yield key, "a parameter's name has letters, digits and _, and does not begin with a digit"
-    is_integer = parameter.minimum is not None and parameter.maximum is not None
+    least, most = parameter.minimum, parameter.maximum
+    is_integer = least is not None and most is not None
     if (parameter.minimum is None) != (parameter.maximum is None):
         yield key, "give minimum and maximum both"
+    elif least is not None and most is not None and least > most:
+        yield f"{key}.minimum", f"{least} is above maximum {most}: no value would do. Swap them"
     elif bool(parameter.pattern) + bool(parameter.choices) + is_integer != 1:
         yield key, "give exactly one check: pattern, choices, or minimum and maximum"
+    for choice in parameter.choices:
+        if not choice or Parameter(choices=(choice,)).problem(choice):
+            yield f"{key}.choices", f"{choice[:64]!r}: a choice has 1 to {MAX_VALUE_BYTES} bytes, without NUL"
     try:
         matches(parameter.pattern, "")
     except re2.error as error:

@@ -1,6 +1,6 @@
 """Read the settings: flags over environment over `site.toml` over defaults.
 
-A mistake names the file, the line and the key, and the agent does not start.
+Each mistake names the file, the line and the key, and the agent does not start.
 """
 
 from __future__ import annotations
@@ -9,32 +9,40 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from farspawn_server import strict
 from farspawn_server.settings.check import problems, unenforceable_ceilings
 from farspawn_server.settings.schema import Settings
+from farspawn_server.settings.shape import misfits
 
 Given = str | bool | Sequence[str]
 """What a flag or a variable of the environment says."""
+
+
+_TOGETHER = ("listen", "insecure", "tls")
+_APART = ("limits", "ceilings", "audit", "drain", "templates")  # what is in these tables is judged one by one
 
 
 class SettingsError(Exception):
     """The settings cannot be used; the text says where and what to do."""
 
 
-def load(config: str, overrides: Mapping[str, Given]) -> Settings:
+def load(config: str, overrides: Mapping[str, Given], controllers: Collection[str] | None = None) -> Settings:
     """Return the settings, complete.
 
     Args:
         config: path of a site.toml; empty: none.
         overrides: fields of Settings given by flags or environment.
+        controllers: what the cgroups of tasks can limit: limits are refused that cannot be enforced; None: not now.
 
     Raises:
-        SettingsError: something cannot be used.
+        SettingsError: something cannot be used; it tells all that there is.
     """
     text = _read(config) if config else ""
     try:
@@ -44,19 +52,33 @@ def load(config: str, overrides: Mapping[str, Given]) -> Settings:
     given |= overrides
     if isinstance(given.get("listen"), str):
         given["listen"] = [given["listen"]]
-    try:
-        settings = msgspec.convert(given, Settings)
-    except msgspec.ValidationError as error:
-        raise SettingsError(_located(config, text, str(error))) from error
+    found = list(misfits(given, Settings, []))
+    for keys, _ in found:
+        _drop(given, keys)  # what is said of the rest must not come from this
+    settings = msgspec.convert(given, Settings)
     settings = msgspec.structs.replace(
         settings,
         name=settings.name or socket.gethostname(),
         state=settings.state or str(default_state()),
         listen=_with_socket(settings),
     )
-    for key, problem in problems(settings):
-        raise SettingsError(_at(config, text, key.split("."), problem))
+    found += ((key.split("."), problem) for key, problem in problems(settings))
+    if controllers is not None and not any(keys == ["policy", "user"] for keys, _ in found):
+        found += ((key.split("."), problem) for key, problem in unenforceable_ceilings(settings, controllers))
+    if found:
+        found.sort(key=lambda each: _line(text, each[0]))
+        raise SettingsError("\n".join(_at(config, text, keys, problem) for keys, problem in found))
     return settings
+
+
+def _drop(given: dict[str, Any], keys: list[str]) -> None:
+    """Take out what holds a mistake, and what cannot be judged without it."""
+    top = keys[0].partition("[")[0]
+    if len(keys) > 1 and top in _APART and isinstance(given.get(top), dict):
+        given[top].pop(keys[1], None)
+        return
+    for name in _TOGETHER if top in _TOGETHER else (top,):
+        given.pop(name, None)
 
 
 def check_enforceable(config: str, settings: Settings, controllers: Collection[str]) -> None:
@@ -70,8 +92,10 @@ def check_enforceable(config: str, settings: Settings, controllers: Collection[s
     Raises:
         SettingsError: one cannot.
     """
-    for key, problem in unenforceable_ceilings(settings, controllers):
-        raise SettingsError(_at(config, _read(config) if config else "", key.split("."), problem))
+    text = _read(config) if config else ""
+    found = [_at(config, text, key.split("."), what) for key, what in unenforceable_ceilings(settings, controllers)]
+    if found:
+        raise SettingsError("\n".join(found))
 
 
 def default_state() -> Path:
@@ -116,15 +140,6 @@ def _read(config: str) -> str:
         raise SettingsError(f"{config}: {error}") from error
 
 
-def _located(config: str, text: str, problem: str) -> str:
-    """Put file and line before what msgspec says, for instance: Expected `int`, got `str` - at `$.limits.max`."""
-    what, _, path = problem.partition(" - at ")
-    keys = path.strip("`").removeprefix("$").strip(".").split(".") if path else []
-    if unknown := re.search(r"unknown field `([^`]+)`", what):
-        keys.append(unknown[1])
-    return _at(config, text, [key for key in keys if key], what)
-
-
 def _at(config: str, text: str, keys: list[str], problem: str) -> str:
     line = _line(text, keys)
     where = f"{config}:{line}" if line else config or "flags or environment"
@@ -132,15 +147,28 @@ def _at(config: str, text: str, keys: list[str], problem: str) -> str:
 
 
 def _line(text: str, keys: list[str]) -> int:
-    """Return the number of the line that sets a key, as `table.key` or as `key` under `[table]`; 0: not found."""
-    table: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
-            if table == keys:
+    """Return the number of the line that sets a key, or else that of the table that it is in; 0: not found."""
+    lines = dict(_lines(text))
+    for count in range(len(keys), 0, -1):
+        for path in (keys[:count], [*keys[: count - 1], keys[count - 1].partition("[")[0]]):
+            if (number := lines.get(".".join(path))) is not None:
                 return number
-            continue
-        assignment = re.match(r"\s*([^=#]+?)\s*=", line)
-        if assignment and [*table, *(part.strip(" \"'") for part in assignment[1].split("."))] == keys:
-            return number
     return 0
+
+
+def _lines(text: str) -> Iterator[tuple[str, int]]:
+    """Yield each key that a line sets, as `key` under `[table]` or as `table.key`, and the number of that line."""
+    table, counts = "", Counter[str]()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*(\[+)\s*([^\]]+?)\s*\]+", line):
+            table = _plain(header[2])
+            if header[1] == "[[":
+                counts[table] += 1
+                table = f"{table}[{counts[table] - 1}]"
+            yield table, number
+        elif assignment := re.match(r"\s*([^=#]+?)\s*=", line):
+            yield ".".join(filter(None, (table, _plain(assignment[1])))), number
+
+
+def _plain(key: str) -> str:
+    return ".".join(part.strip(" \"'") for part in key.split("."))

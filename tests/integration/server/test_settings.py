@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from support.command import farspawnd_says
 
+from farspawn_server.keeper.guard import BAD_CONFIGURATION
+from farspawn_server.settings import SettingsError, load
+
 
 def site_toml(directory: Path, text: str) -> str:
     path = directory / "site.toml"
@@ -80,6 +83,18 @@ def test_an_address_that_is_listed_twice_is_refused() -> None:
     assert "listed twice" in said.stderr
 
 
+def test_a_user_without_name_and_home_is_asked_for_a_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("os.getuid", lambda: 64_777)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+
+    with pytest.raises(SettingsError, match="FARSPAWN_STATE"):
+        load("", {})
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -118,6 +133,73 @@ def test_a_value_that_cannot_be_used_is_named(tmp_path: Path, text: str, words: 
     assert said.code != 0
     assert [word for word in words if word not in said.stderr] == []
     assert "Traceback" not in said.stderr
+
+
+def test_all_mistakes_are_told_at_once_each_with_its_line_and_what_would_be_right(tmp_path: Path) -> None:
+    config = site_toml(
+        tmp_path,
+        """naem = "x"
+listen = ["nonsense"]
+[[grants]]
+identity = "a"
+role = "viewer"
+[[grants]]
+identity = "b"
+role = "king"
+[policy]
+user = "no-such-user"
+[limits]
+max_live_tasks = 0
+max_connections = "many"
+[ceilings]
+niceness = 99
+[templates.one]
+argv = ["/bin/true", "{n}"]
+[templates.one.parameters.n]
+minimum = 5
+maximum = 3
+[templates.two]
+argv = ["/bin/true", "{c}"]
+parameters.c.choices = ["a", ""]
+[templates.three]
+description = "nothing"
+[templates.four]
+argv = ["relative"]
+""",
+    )
+
+    said = farspawnd_says("--config", config, "--check-config")
+
+    assert said.code == BAD_CONFIGURATION
+    told = [
+        (1, "naem", "there is name"),
+        (2, "listen", "host:port"),
+        (8, "grants[1].role", "'king'"),
+        (10, "policy.user", "no such user"),
+        (12, "limits.max_live_tasks", "above 0"),
+        (13, "limits.max_connections", "`int`"),
+        (15, "ceilings.niceness", "0 to 19"),
+        (19, "templates.one.parameters.n.minimum", "5 is above maximum 3"),
+        (23, "templates.two.parameters.c.choices", "a choice has 1"),
+        (24, "templates.three.argv", "is missing"),
+        (27, "templates.four.argv", "absolute path"),
+    ]
+    lines = said.stderr.removeprefix("Error: ").splitlines()
+    for line, key, what in told:
+        assert any(each.startswith(f"{config}:{line} {key}: ") and what in each for each in lines), (key, said.stderr)
+    assert "Traceback" not in said.stderr
+
+
+def test_a_limit_that_cannot_be_kept_is_told_beside_other_mistakes(tmp_path: Path) -> None:
+    config = site_toml(tmp_path, "naem = 1\n[ceilings]\nmemory_bytes = 1000\n")
+    settings = json.loads(farspawnd_says("--check-config").stdout)
+
+    with pytest.raises(SettingsError) as caught:
+        load(config, {"state": settings["state"]}, controllers=())
+
+    first, second = str(caught.value).splitlines()
+    assert first.startswith(f"{config}:1 naem: ")
+    assert second.startswith(f"{config}:3 ceilings.memory_bytes: this site cannot enforce it")
 
 
 def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
