@@ -84,11 +84,15 @@ class Store:
         def apply(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM task WHERE uid = ?", (uid,))
             database.execute("DELETE FROM damaged WHERE uid = ?", (uid,))
-            database.execute("UPDATE site SET revision = max(revision, ?)", (revision,))
+            _pass_revision(database, revision)
             if tombstone is not None:
                 tombstones.put(database, tombstone)
 
         return self._submit(apply)
+
+    def pass_revision(self, revision: int) -> asyncio.Future[None]:
+        """Store that revisions up to this one may have been told. Done when that is on the disk; else a StoreError."""
+        return self._submit(lambda database: _pass_revision(database, revision))
 
     def tombstones(self) -> list[Forgotten]:
         """Return whose tasks have a tombstone, the oldest first. To be called before any change."""
@@ -154,3 +158,7 @@ class Store:
                 change.done.set_result(None)
             else:
                 change.done.set_exception(StoreError(str(error)))
+
+
+def _pass_revision(database: sqlite3.Connection, revision: int) -> None:
+    database.execute("UPDATE site SET revision = max(revision, ?)", (revision,))

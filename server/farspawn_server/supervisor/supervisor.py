@@ -113,6 +113,10 @@ class Supervisor:
         stored, tasks = self._store.load()
         self._graveyard.load(self._store.tombstones())
         self._revision = stored + REVISIONS_UNSTORED
+        try:
+            await self._store.pass_revision(self._revision)
+        except StoreError as error:  # the next server tells these revisions again, should we never store anything
+            log.warning("cannot store where revisions begin", extra={"error": str(error)})
         self._changes = Changes(self._revision, tasks)
         if tasks:
             continue_after(tasks[-1].uid)

@@ -273,3 +273,14 @@ def test_the_server_may_die_ten_times_in_a_row(own_agent: Agent) -> None:
 
     assert {task_id: until_ended(own_agent.stub, task_id).outcome.exit_code for task_id in codes} == codes
     assert status_of(own_agent.stub, running.task_id).pid == running.pid
+
+
+def test_a_server_that_stored_nothing_leaves_the_next_one_its_own_revisions(own_agent: Agent) -> None:
+    task_id = launch(own_agent.stub, ["sleep", "60"]).status.task_id
+    told = [status_of(own_agent.stub, task_id).revision]
+
+    for _ in range(3):
+        own_agent.kill_server()
+        told.append(status_of(own_agent.stub, task_id).revision)
+
+    assert told == sorted(set(told))
