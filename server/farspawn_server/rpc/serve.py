@@ -43,8 +43,9 @@ _OPTIONS = (
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 6 * 60_000),
     # A connection without a call is closed, without harm: gRPC's clients connect again when they call again. One with
-    # a watch or a long poll is never idle.
-    ("grpc.max_connection_idle_ms", 30_000),
+    # a watch or a long poll is never idle. gRPC looks once in that time, so it may take twice as long. Short, for it
+    # bounds how long somebody without a role, whose calls end at once, holds a place that others need.
+    ("grpc.max_connection_idle_ms", 10_000),
 )
 
 _LAST_WORDS_SECONDS = 5.0
