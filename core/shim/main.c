@@ -215,6 +215,7 @@ int main(void)
         fcntl(each, F_SETFD, FD_CLOEXEC);
 
     shim.keeper = FD_KEEPER;
+    shim.run_file = NOWHERE; /* 0 is somebody's input */
     shim.executed = shim.output[0].pipe = shim.output[1].pipe = shim.input.pipe = NOWHERE;
     shim.output[0].file = shim.output[1].file = NOWHERE;
     shim.report.flags = REPORT_ALIVE;
@@ -231,5 +232,5 @@ int main(void)
     keeper_tell(&shim);
     while (!(shim.over && (shim.forgotten || is_abandoned())))
         serve(&waiting);
-    return EXIT_SUCCESS;
+    return shim.forgotten ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -90,7 +90,7 @@ def test_a_call_without_a_message_is_refused_at_once(own_agent: Agent, other: By
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begun", [b"", framed(pb.GetSiteRequest())[:3], b"\0\0\xff\0\0part"])
+@pytest.mark.parametrize("begun", [b"", framed(pb.GetSiteRequest())[:3], b"\0\0\x0f\0\0part"])
 def test_a_call_that_never_sends_its_message_holds_no_place_for_ever(
     own_agent: Agent, other: Bystander, begun: bytes
 ) -> None:
