@@ -232,5 +232,5 @@ int main(void)
     keeper_tell(&shim);
     while (!(shim.over && (shim.forgotten || is_abandoned())))
         serve(&waiting);
-    return shim.forgotten ? EXIT_SUCCESS : EXIT_FAILURE;
+    return shim.run_file == NOWHERE ? EXIT_FAILURE : EXIT_SUCCESS;
 }
