@@ -168,18 +168,38 @@ static int send_signal(pid_t pid, pid_t parent, int number)
     return error;
 }
 
+/* Whose parent ends by the signal becomes our child, and is found again with all below it: none has the signal twice. */
 struct signalling {
     int number;
     int reached;
 };
 
+#define MOST_NOTED 4096
+static pid_t noted[MOST_NOTED]; /* the first that were reached */
+
+static bool was_reached(const struct signalling *signalling, pid_t pid)
+{
+    for (int each = 0; each < signalling->reached && each < MOST_NOTED; each++)
+        if (noted[each] == pid)
+            return true;
+    return false;
+}
+
 static void signal_one(pid_t pid, pid_t parent, void *context)
 {
     struct signalling *signalling = context;
     struct process process;
-    if (signalling->number != SIGKILL && (!read_process(pid, &process) || !is_alive(&process)))
-        return; /* a zombie takes any signal, and is not to be counted */
-    signalling->reached += send_signal(pid, parent, signalling->number) == 0;
+    if (signalling->number != SIGKILL) {
+        if (!read_process(pid, &process) || !is_alive(&process))
+            return; /* a zombie takes any signal, and is not to be counted */
+        if (was_reached(signalling, pid))
+            return;
+    }
+    if (send_signal(pid, parent, signalling->number))
+        return;
+    if (signalling->reached < MOST_NOTED)
+        noted[signalling->reached] = pid;
+    signalling->reached++;
 }
 
 int tree_signal(int number)
