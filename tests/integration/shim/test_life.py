@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +32,26 @@ def test_an_exit_is_held_until_it_is_forgotten(tmp_path: Path) -> None:
         assert run.forget() == 0
 
 
+@contextlib.contextmanager
+def next_keeper(run: OneShim, state: Path) -> Iterator[None]:
+    """Listen where the next keeper does, until the shim has dialled; from then on `run` speaks through that link."""
+    here = os.getcwd()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        os.chdir(state)
+        listener.bind("keeper.sock")
+        os.chdir(here)
+        listener.listen()
+        listener.settimeout(PATIENCE)
+        run.link, _ = listener.accept()
+        run.report = None
+        yield
+
+
 def test_it_dials_the_next_keeper_and_tells_all_it_knows(tmp_path: Path) -> None:
     with OneShim(tmp_path, ["sh", "-c", "echo up; cat; exit 5"], open_input=True) as run:
         pid = run.until("running").pid
         run.link.close()
-        (tmp_path / "keeper.sock").unlink(missing_ok=True)
-        here = os.getcwd()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            os.chdir(tmp_path)
-            listener.bind("keeper.sock")
-            os.chdir(here)
-            listener.listen()
-            listener.settimeout(PATIENCE)
-            run.link, _ = listener.accept()
-            run.report = None
-
+        with next_keeper(run, tmp_path):
             again = run.until("running")
 
             assert run.hello is not None
@@ -59,16 +66,7 @@ def test_an_exit_while_no_keeper_lives_is_told_to_the_next(tmp_path: Path) -> No
         run.until("running")
         (tmp_path / "go").touch()
         run.link.close()
-        here = os.getcwd()
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            os.chdir(tmp_path)
-            listener.bind("keeper.sock")
-            os.chdir(here)
-            listener.listen()
-            listener.settimeout(PATIENCE)
-            run.link, _ = listener.accept()
-            run.report = None
-
+        with next_keeper(run, tmp_path):
             assert os.waitstatus_to_exitcode(run.until("over").status) == 9
 
 
